@@ -1,0 +1,324 @@
+"""
+The configuration as frozen values: C{server.yaml} is a L{ServerConfig}, a C{worker.yaml} is a L{WorkerConfig}.
+
+Everything here is already resolved: defaults are filled in, older spellings are gone, units are those of the field's
+suffix, paths are absolute. L{tqserver.config.load} makes these values; nothing else does, except tests.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+Mode = Literal["development", "production"]
+WorkerType = Literal["go", "bun", "php", "python", "command", "static", "queue"]
+Balance = Literal["round_robin", "least_in_flight", "random_two", "hash"]
+HealthType = Literal["http", "tcp", "fastcgi", "notify", "none"]
+RestartPolicy = Literal["always", "on-failure", "never"]
+
+MEBIBYTE = 1024 * 1024
+
+
+@frozen(kw_only=True)
+class ListenConfig:
+    """One listener: either C{address} and C{port}, or the path of a UNIX socket."""
+
+    address: str = "0.0.0.0"
+    port: int = 8080
+    unix: str | None = None
+
+
+@frozen(kw_only=True)
+class HTTPConfig:
+    """How clients are served; C{server.*} of the file."""
+
+    listen: tuple[ListenConfig, ...] = (ListenConfig(),)
+    fronts: int = 1
+    read_timeout_s: float = 30.0
+    write_timeout_s: float = 30.0
+    idle_timeout_s: float = 120.0
+    request_timeout_s: float = 60.0
+    stop_timeout_s: float = 30.0
+    header_bytes_max: int = 16 * 1024
+    body_bytes_max: int = 0
+    """0: no limit."""
+    connections_max: int = 10_000
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks in CIDR form."""
+    log_file: str | None = None
+    """Absolute path, may hold C{{date}}; L{None}: no file."""
+    access_log: str | None = None
+    access_log_format: str = "combined"
+    public: str | None = None
+    """Absolute directory of the server's own static files; L{None} if there is none."""
+    health_path: str | None = None
+
+
+@frozen(kw_only=True)
+class PoolConfig:
+    """What holds for all workers; C{workers.*} of the file."""
+
+    directory: str
+    port_first: int = 9000
+    port_last: int = 9999
+    startup_delay_s: float = 0.1
+    restart_delay_s: float = 0.1
+    shutdown_grace_s: float = 0.5
+    drain_timeout_s: float = 30.0
+    ready_timeout_s: float = 5.0
+    build_parallel: int = 2
+    build_timeout_s: float = 120.0
+
+
+@frozen(kw_only=True)
+class WatchConfig:
+    """C{file_watcher.*} of the file."""
+
+    enabled: bool = True
+    debounce_s: float = 0.05
+    ignore: tuple[str, ...] = (
+        "*.log",
+        "data/",
+        "logs/",
+        "node_modules/",
+        ".git/",
+        "*~",
+        ".#*",
+        "*.sw?",
+        "__pycache__/",
+    )
+    """Patterns; one that ends in C{/} names a folder anywhere below the worker."""
+
+
+@frozen(kw_only=True)
+class ServerConfig:
+    """
+    All of C{server.yaml}.
+
+    @ivar file: absolute path of the file.
+    @ivar project: absolute project directory, which relative paths of the file started from.
+    """
+
+    file: str
+    project: str
+    mode: Mode = "development"
+    http: HTTPConfig = HTTPConfig()
+    workers: PoolConfig
+    watch: WatchConfig = WatchConfig()
+    admin_socket: str = ""
+    """Absolute path."""
+    metrics_enabled: bool = True
+    metrics_path: str = "/metrics"
+
+    @property
+    def development(self) -> bool:
+        """True in development mode."""
+        return self.mode == "development"
+
+    @property
+    def var(self) -> str:
+        """Absolute directory for what the server keeps: the lock, sockets, builds."""
+        return f"{self.project}/var"
+
+
+@frozen(kw_only=True)
+class RouteConfig:
+    """A URL prefix, perhaps only for one host. The prefix begins with C{/} and ends with it only if it is C{/}."""
+
+    prefix: str
+    host: str | None = None
+    """Lower case, no port."""
+
+
+@frozen(kw_only=True)
+class ScalingConfig:
+    """How many instances."""
+
+    workers_min: int = 1
+    workers_max: int = 5
+    queue_threshold: int = 10
+    wait_max_s: float = 0.05
+    scale_down_delay_s: float = 60.0
+    concurrency_max: int = 0
+    """Requests at once per instance; 0: no limit."""
+
+
+@frozen(kw_only=True)
+class WaitingLineConfig:
+    """How many requests may wait for an endpoint in each front, and how long."""
+
+    requests_max: int = 1000
+    timeout_s: float = 30.0
+
+
+@frozen(kw_only=True)
+class HealthConfig:
+    """How we learn that an instance is ready and stays well."""
+
+    type: HealthType = "http"
+    path: str = "/health"
+    interval_s: float = 5.0
+    timeout_s: float = 0.5
+    failures: int = 3
+    successes: int = 1
+
+
+@frozen(kw_only=True)
+class RestartConfig:
+    """What happens after a death."""
+
+    policy: RestartPolicy = "always"
+    backoff_initial_s: float = 0.1
+    backoff_max_s: float = 30.0
+    window_s: float = 60.0
+    """Deaths older than this are forgotten; a run this long resets the backoff."""
+    deaths_max: int = 5
+    """More deaths than this within the window: the slot is held."""
+
+
+@frozen(kw_only=True)
+class ProcessLimits:
+    """Resource limits (setrlimit(2)); L{None} leaves one as it is."""
+
+    open_files: int | None = None
+    processes: int | None = None
+    address_space_bytes: int | None = None
+
+
+@frozen(kw_only=True)
+class ProcessConfig:
+    """What the process of a worker is given, whatever its language."""
+
+    user: str | None = None
+    group: str | None = None
+    umask: int | None = None
+    nice: int | None = None
+    limits: ProcessLimits = ProcessLimits()
+    environment: tuple[tuple[str, str], ...] = ()
+    """Sorted pairs: C{environment_file} first, overridden by C{environment}."""
+    inherit_environment: bool = False
+    stop_signal: str = "TERM"
+    """Without the C{SIG}."""
+    shutdown_grace_s: float = 0.5
+
+
+@frozen(kw_only=True)
+class RecycleConfig:
+    """When a healthy instance is replaced by a fresh one; 0 switches each off."""
+
+    requests_max: int = 0
+    requests_jitter: int = 0
+    age_max_s: float = 0.0
+    memory_max_bytes: int = 0
+
+
+@frozen(kw_only=True)
+class GoConfig:
+    """Settings of C{type: go}."""
+
+    flags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    go_max_procs: int = 2
+    go_mem_limit: str = ""
+
+
+@frozen(kw_only=True)
+class BunConfig:
+    """Settings of C{type: bun}."""
+
+    entrypoint: str = "index.ts"
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class PythonConfig:
+    """Settings of C{type: python}."""
+
+    app: str = "app.py"
+    """A script, or C{module:attribute} of an ASGI or WSGI application."""
+    interpreter: str | None = None
+    """L{None}: the interpreter that runs the server."""
+    requirements: str | None = None
+    """Absolute path of a requirements file, or L{None} if there is none."""
+
+
+@frozen(kw_only=True)
+class PHPPoolConfig:
+    """The php-fpm pool; names as in php-fpm's C{pm.*}."""
+
+    manager: Literal["static", "dynamic", "ondemand"] = "dynamic"
+    workers_min: int = 1
+    workers_max: int = 5
+    workers_start: int = 2
+    requests_max: int = 0
+    request_timeout_s: float = 0.0
+    idle_timeout_s: float = 10.0
+
+
+@frozen(kw_only=True)
+class PHPConfig:
+    """Settings of C{type: php}."""
+
+    binary: str | None = None
+    """L{None}: the newest php-fpm found."""
+    config_file: str | None = None
+    """Absolute path of a php.ini."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """php.ini settings, sorted."""
+    pool: PHPPoolConfig = PHPPoolConfig()
+    document_root: str = "public"
+    """Absolute."""
+    front_controller: str = "index.php"
+    split_path: str = ".php"
+
+
+@frozen(kw_only=True)
+class WorkerConfig:
+    """
+    All of one C{worker.yaml}.
+
+    @ivar name: the name of the worker's folder.
+    @ivar directory: absolute path of that folder.
+    @ivar file: absolute path of the C{worker.yaml}.
+    """
+
+    name: str
+    directory: str
+    file: str
+    routes: tuple[RouteConfig, ...]
+    type: WorkerType
+    enabled: bool = True
+    """Already decided for the mode."""
+    strip_prefix: bool = True
+    build: tuple[str, ...] = ()
+    """argv of C{command} workers; empty: nothing to build."""
+    run: tuple[str, ...] = ()
+    """argv of C{command} workers; may hold C{{port}}, C{{socket}}, C{{name}}."""
+    listen: Literal["tcp", "unix"] = "tcp"
+    request_timeout_s: float = 60.0
+    """The worker's own, or the server's."""
+    scaling: ScalingConfig = ScalingConfig()
+    waiting: WaitingLineConfig = WaitingLineConfig()
+    balance: Balance = "least_in_flight"
+    hash_on: str = "ip"
+    """C{ip}, C{header:NAME} or C{cookie:NAME}; used by C{balance: hash}."""
+    health: HealthConfig = HealthConfig()
+    restart: RestartConfig = RestartConfig()
+    recycle: RecycleConfig = RecycleConfig()
+    process: ProcessConfig = ProcessConfig()
+    go: GoConfig = GoConfig()
+    bun: BunConfig = BunConfig()
+    python: PythonConfig = PythonConfig()
+    php: PHPConfig = PHPConfig()
+    log_file: str | None = None
+    """Absolute path, may hold C{{date}}; L{None}: none."""
+    public: str | None = None
+    """Absolute directory of static files; L{None} if there is none."""
+    ignore: tuple[str, ...] = field(default=())
+    """Further patterns of files whose change means nothing, besides L{WatchConfig.ignore}."""
+
+    @property
+    def route(self) -> str:
+        """The first prefix, which the worker is told as its own."""
+        return self.routes[0].prefix

@@ -1,0 +1,92 @@
+"""
+The seam of the data plane: one request and its response, with streaming and backpressure, whoever carries it.
+
+Whoever carries exchanges (our HTTP/1.1 connection, a C{twisted.web} request) provides L{IExchange}. Whoever takes care
+of one (a forwarder, a static file) reads the request body as an L{IBodySink} and writes the response as an
+C{IPushProducer}, which the exchange pauses while the client is slow.
+
+The life of an exchange, always in this order:
+
+    1. it is given to L{Site.serve<tqserver.front.site.Site.serve>} when the request's head has been read;
+    2. C{receive(sink)} starts the body (and answers C{Expect: 100-continue}); nothing of the body is read before, but for what
+       came with the head and is kept, so that memory does not grow while a request waits;
+    3. C{respond}, then any number of C{write}, then C{finish}; or C{abort}, after which the client can tell that the
+       response is not whole;
+    4. C{when_over} callbacks run, once, however it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Attribute, Interface
+
+from ..errors import Fault
+from ..http1.head import RequestHead, ResponseHead
+
+
+class IBodySink(Interface):
+    """Takes a request's body."""
+
+    def body_data(data: bytes) -> None:
+        """Some of the body, as it was on the wire without transfer codings. Never empty."""
+
+    def body_end() -> None:
+        """The body is whole."""
+
+    def body_failed(fault: Fault) -> None:
+        """
+        The body will never be whole: it was malformed, too long or too slow. The exchange has not been answered
+        for it; whoever takes care of it answers with this fault if it still can.
+        """
+
+
+class IExchange(Interface):
+    """One request and its response."""
+
+    head: RequestHead = Attribute("The request's head.")
+    request_id: str = Attribute("The request's id; set by the site before anybody else sees the exchange.")
+    client_host: str = Attribute("The address of the peer, without port; empty for a UNIX socket.")
+    client_port: int = Attribute("The port of the peer, or 0.")
+    server_host: str = Attribute("Our own address of the connection, or empty for a UNIX socket.")
+    server_port: int = Attribute("Our own port, or 0.")
+    secure: bool = Attribute("Whether the client's connection is encrypted.")
+    started: float = Attribute("When the head was whole, by the reactor's monotonic clock, in seconds.")
+    status: int = Attribute("The status that was answered, or 0 if none was yet.")
+    sent_bytes: int = Attribute("Bytes of response body written so far.")
+    over: bool = Attribute("Whether the exchange has ended, well or not.")
+
+    def receive(sink: object) -> None:
+        """
+        Start the request's body: C{sink} (an L{IBodySink}) gets what there is, at once if it is here already, and then the rest.
+        Called at most once.
+        """
+
+    def pause_body() -> None:
+        """Read no more of the body until L{resume_body}."""
+
+    def resume_body() -> None:
+        """Read on."""
+
+    def respond(head: ResponseHead, producer: IPushProducer | None) -> None:
+        """
+        Begin the final response. The exchange decides the framing and adds its own hop-by-hop fields.
+
+        @param producer: is paused while the client is slow, and resumed; never asked to stop: L{when_over} tells.
+        """
+
+    def inform(head: ResponseHead) -> None:
+        """Send an interim response (1xx but 101) if the client can take one."""
+
+    def write(data: bytes) -> None:
+        """Some of the response's body. Ignored when the exchange is over. A HEAD's body is dropped."""
+
+    def finish() -> None:
+        """The response is whole. If the request's body is not, the connection is closed rather than read to its end."""
+
+    def abort() -> None:
+        """End the exchange so that the client can tell that something is missing: the connection is reset."""
+
+    def when_over(callback: Callable[[], None]) -> None:
+        """Have C{callback} run once when the exchange has ended; at once if it has."""

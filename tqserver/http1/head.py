@@ -1,0 +1,85 @@
+"""
+The heads of messages as values, and how they are written. Pure.
+
+Request header names are lower case, as HTTP/2 has them; response header names are spelled as the worker spelled them.
+All are bytes: what came from the wire stays as it was.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@define(eq=False)
+class RequestHead:
+    """
+    One request as the client sent it, parsed and found valid.
+
+    @ivar method: upper case token.
+    @ivar target: path and query exactly as sent (for an absolute-form target: its path and query).
+    @ivar path: C{target} up to the first C{?}, still percent-encoded.
+    @ivar query: what follows the first C{?}, or L{None} when there is none.
+    @ivar headers: names in lower case, in order, with duplicates; without surrounding whitespace in values.
+    @ivar host: the value of C{Host} (or of an absolute-form target), or empty in HTTP/1.0.
+    @ivar version: C{(1, 0)} or C{(1, 1)}.
+    @ivar content_length: bytes of the body if it was declared, 0 if there is none, L{None} if it is chunked.
+    @ivar keep_alive: whether the client's connection may be used again.
+    @ivar expect_continue: whether the client waits for C{100 Continue}.
+    @ivar upgrade: the value of C{Upgrade} if C{Connection} names it, else empty.
+    """
+
+    method: bytes
+    target: bytes
+    path: bytes
+    query: bytes | None
+    headers: Headers
+    host: bytes = b""
+    version: tuple[int, int] = (1, 1)
+    content_length: int | None = 0
+    keep_alive: bool = True
+    expect_continue: bool = False
+    upgrade: bytes = b""
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of a header (name in lower case), or L{None}."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """All values of a header (name in lower case)."""
+        return [value for key, value in self.headers if key == name]
+
+
+@define(eq=False)
+class ResponseHead:
+    """
+    One response's head.
+
+    @ivar status: 100 to 599.
+    @ivar reason: the reason phrase; may be empty.
+    @ivar headers: end-to-end fields only, without C{Content-Length}, C{Transfer-Encoding} and C{Connection}, which
+        whoever writes the response decides.
+    @ivar content_length: bytes of the body, or L{None} if it is not known in advance. For a response to HEAD and for
+        304: what a GET would have had, or L{None}.
+    """
+
+    status: int
+    reason: bytes
+    headers: Headers
+    content_length: int | None = None
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of a header (name in lower case), or L{None}."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+def has_body(status: int, method: bytes) -> bool:
+    """Whether a response with this status to this method has a body at all (RFC 9112 section 6.3)."""
+    return not (status < 200 or status == 204 or status == 304 or method == b"HEAD")

@@ -1,0 +1,224 @@
+"""
+The frozen messages between the supervisor and a front.
+
+Down go L{Routing}, L{Retire} and L{ReopenLogs}; up come L{Started}, L{Applied}, L{Drained}, L{Wanted}, L{Load},
+L{WorkerSaid} and L{FrontStopped}. They are encoded as MessagePack (L{tqserver.plane.link}).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=False):
+    """Anything that travels on the link."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where one ready instance listens.
+
+    @ivar id: the instance's name, never used again for another: C{api.3.1} is worker, generation, serial number.
+    @ivar host: address of a TCP endpoint, or empty.
+    @ivar port: port of a TCP endpoint, or 0.
+    @ivar path: path of a UNIX socket, or empty.
+    @ivar concurrency_max: requests at once; 0 for no limit. For FastCGI: connections at once.
+    """
+
+    id: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    concurrency_max: int = 0
+
+
+class FastCGITarget(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request path becomes a script. Paths are absolute."""
+
+    document_root: str
+    front_controller: str = "index.php"
+    split_path: str = ".php"
+
+
+class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    All that a front knows of one worker.
+
+    @ivar endpoints: the instances that may be given requests; may be empty.
+    @ivar closed: empty while requests without an endpoint should wait; else why there is no use in waiting (held, not
+        built, disabled): they are answered with 503 and this text.
+    @ivar remedy: what an operator could do about C{closed}; shown in development, with C{output}.
+    @ivar output: the last lines that explain C{closed} (a compiler's output, a dying worker's last words).
+    """
+
+    name: str
+    type: str
+    generation: int = 0
+    protocol: Literal["http", "fastcgi", "none"] = "http"
+    endpoints: tuple[Endpoint, ...] = ()
+    closed: str = ""
+    remedy: str = ""
+    output: str = ""
+    strip_prefix: bool = True
+    request_timeout_s: float = 60.0
+    balance: str = "least_in_flight"
+    hash_on: str = "ip"
+    waiting_max: int = 1000
+    waiting_timeout_s: float = 30.0
+    queue_threshold: int = 10
+    wait_max_s: float = 0.05
+    """A request that waits longer than this, or more waiters than C{queue_threshold}, are told as L{Wanted}."""
+    public: str = ""
+    fastcgi: FastCGITarget | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A prefix, perhaps of one host only (empty: any), and the worker it leads to."""
+
+    prefix: str
+    worker: str
+    host: str = ""
+
+
+class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a front treats its clients; units as in the names."""
+
+    read_timeout_s: float = 30.0
+    write_timeout_s: float = 30.0
+    idle_timeout_s: float = 120.0
+    header_bytes_max: int = 16384
+    body_bytes_max: int = 0
+    connections_max: int = 10000
+    trusted_proxies: tuple[str, ...] = ()
+    access_log: str = ""
+    access_log_format: str = "combined"
+    public: str = ""
+    health_path: str = ""
+    development: bool = False
+
+
+class Routing(Message):
+    """The complete picture. A front that has it needs nothing else."""
+
+    version: int
+    http: HTTPSettings = HTTPSettings()
+    routes: tuple[Route, ...] = ()
+    workers: tuple[WorkerRouting, ...] = ()
+
+
+class Retire(Message):
+    """
+    Leave gracefully: accept no more, tell keep-alive clients to close, end when the last exchange has ended.
+
+    @ivar timeout_s: whatever is still there after this many seconds is cut.
+    @ivar close_listeners: true at a stop, when nobody else will accept what waits in the listening sockets: take
+        those connections first. False when a successor already accepts.
+    """
+
+    timeout_s: float
+    close_listeners: bool = False
+
+
+class ReopenLogs(Message):
+    """Close and open log files again (USR1)."""
+
+
+class Started(Message):
+    """The front runs and wants a L{Routing}."""
+
+    pid: int
+
+
+class Applied(Message):
+    """The front works by this version now: no new exchange goes to an endpoint that is not in it."""
+
+    version: int
+
+
+class Drained(Message):
+    """
+    The last exchange on an endpoint that a L{Routing} took away has ended, and kept connections to it are closed.
+
+    A front says this once for each endpoint that it was ever given, after the L{Applied} of the version that took it
+    away.
+    """
+
+    endpoint: str
+
+
+class Wanted(Message):
+    """
+    Requests wait for a worker. Said when the first request finds no endpoint, and again (at most every
+    C{wait_max_s}) while more than C{queue_threshold} wait or one has waited longer than C{wait_max_s}.
+    """
+
+    worker: str
+    waiting: int
+    oldest_s: float = 0.0
+
+
+class EndpointLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Counters of one endpoint since the front started.
+
+    @ivar answered: responses whose head came from the worker, of any status.
+    @ivar failed: exchanges that the worker broke.
+    """
+
+    id: str
+    in_flight: int = 0
+    answered: int = 0
+    failed: int = 0
+
+
+class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Counters of one worker since the front started.
+
+    @ivar latency: counts of exchanges by duration; bucket I{i} holds those under C{LATENCY_BOUNDS_S[i]}, the last
+        one the rest.
+    """
+
+    name: str
+    waiting: int = 0
+    requests: int = 0
+    errors: int = 0
+    latency: tuple[int, ...] = ()
+
+
+LATENCY_BOUNDS_S = tuple(0.0005 * 2**power for power in range(18))
+"""Upper bounds of the latency histogram: half a millisecond to a minute, doubling."""
+
+
+class Load(Message):
+    """What a front carries; sent about every 500 ms while anything changes."""
+
+    connections: int = 0
+    requests: int = 0
+    in_flight: int = 0
+    endpoints: tuple[EndpointLoad, ...] = ()
+    workers: tuple[WorkerLoad, ...] = ()
+
+
+class WorkerSaid(Message):
+    """A line for a worker's log that came over the data plane (FastCGI's STDERR stream)."""
+
+    worker: str
+    request_id: str
+    line: str
+
+
+class FrontStopped(Message):
+    """
+    The front is about to end.
+
+    @ivar cut: exchanges that had to be cut because the limit of L{Retire} had come.
+    """
+
+    cut: int = 0
+
+
+Downward = Routing | Retire | ReopenLogs
+Upward = Started | Applied | Drained | Wanted | Load | WorkerSaid | FrontStopped
