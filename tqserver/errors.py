@@ -7,6 +7,8 @@ it, so that the mapping from fault to status is written down once, here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import field, frozen
 
 
@@ -49,6 +51,10 @@ class UpstreamFault(Fault):
     status = 502
 
 
+class Unreachable(UpstreamFault):
+    """No connection to the worker could be opened: nothing of the request was sent, so it may be tried for ever."""
+
+
 class ServerFault(Fault):
     """We cannot serve now: overloaded, not built, held, stopping (503), or a mistake of our own (500)."""
 
@@ -80,11 +86,15 @@ class Problem:
         return f"{where}: {path}{self.message}{hint}"
 
 
+def _tuple(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(problems)
+
+
 @frozen
 class ConfigFault(Exception):
     """A configuration that cannot be used, with all its problems, never only the first."""
 
-    problems: tuple[Problem, ...] = field(converter=tuple)
+    problems: tuple[Problem, ...] = field(converter=_tuple)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

@@ -1,8 +1,10 @@
 """
-The configuration as frozen values: C{server.yaml} is a L{ServerConfig}, a C{worker.yaml} is a L{WorkerConfig}.
+The configuration as frozen values: C{server.yaml} is a L{ServerConfig}, a C{worker.yaml} is a
+L{WorkerConfig}.
 
-Everything here is already resolved: defaults are filled in, older spellings are gone, units are those of the field's
-suffix, paths are absolute. L{tqserver.config.load} makes these values; nothing else does, except tests.
+Everything here is already resolved: defaults are filled in, older spellings are gone, units are those of the
+field's suffix, paths are absolute. L{tqserver.config.load} makes these values; nothing else does, except
+tests.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 from typing import Literal
 
 from attrs import field, frozen
+
+from ..errors import Problem
 
 Mode = Literal["development", "production"]
 WorkerType = Literal["go", "bun", "php", "python", "command", "static", "queue"]
@@ -110,6 +114,8 @@ class ServerConfig:
     """Absolute path."""
     metrics_enabled: bool = True
     metrics_path: str = "/metrics"
+    metrics_listen: Literal["front", "admin"] = "front"
+    """Where the metrics are to be had: on the fronts, or on the admin socket alone."""
 
     @property
     def development(self) -> bool:
@@ -124,7 +130,9 @@ class ServerConfig:
 
 @frozen(kw_only=True)
 class RouteConfig:
-    """A URL prefix, perhaps only for one host. The prefix begins with C{/} and ends with it only if it is C{/}."""
+    """
+    A URL prefix, perhaps only for one host. The prefix begins with C{/} and ends with it only if it is C{/}.
+    """
 
     prefix: str
     host: str | None = None
@@ -322,3 +330,35 @@ class WorkerConfig:
     def route(self) -> str:
         """The first prefix, which the worker is told as its own."""
         return self.routes[0].prefix
+
+
+@frozen
+class BrokenWorker:
+    """
+    A worker whose C{worker.yaml} cannot be used.
+
+    @ivar name: the name of the worker's folder.
+    @ivar directory: absolute path of that folder.
+    @ivar file: absolute path of the C{worker.yaml}.
+    @ivar problems: why, at least one.
+    """
+
+    name: str
+    directory: str
+    file: str
+    problems: tuple[Problem, ...]
+
+
+@frozen
+class Project:
+    """
+    All configuration of one server.
+
+    @ivar server: C{server.yaml}.
+    @ivar workers: those that can be used, by name; disabled ones too.
+    @ivar broken: those that cannot, by name.
+    """
+
+    server: ServerConfig
+    workers: tuple[WorkerConfig, ...] = ()
+    broken: tuple[BrokenWorker, ...] = ()

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 from ..errors import Fault
-from ..http1.head import RequestHead, ResponseHead
+from ..http1.head import Headers, RequestHead, ResponseHead
 
 
 class IBodySink(Interface):
@@ -47,6 +47,7 @@ class IExchange(Interface):
 
     head: RequestHead = Attribute("The request's head.")
     request_id: str = Attribute("The request's id; set by the site before anybody else sees the exchange.")
+    response_headers: Headers = Attribute("Headers that are added to the final response, whoever makes it.")
     client_host: str = Attribute("The address of the peer, without port; empty for a UNIX socket.")
     client_port: int = Attribute("The port of the peer, or 0.")
     server_host: str = Attribute("Our own address of the connection, or empty for a UNIX socket.")
@@ -56,11 +57,14 @@ class IExchange(Interface):
     status: int = Attribute("The status that was answered, or 0 if none was yet.")
     sent_bytes: int = Attribute("Bytes of response body written so far.")
     over: bool = Attribute("Whether the exchange has ended, well or not.")
+    replayable: bool = Attribute(
+        "Whether C{receive} can tell the body from its beginning: nothing was answered, and little or nothing was told."
+    )
 
     def receive(sink: object) -> None:
         """
         Start the request's body: C{sink} (an L{IBodySink}) gets what there is, at once if it is here already, and then the rest.
-        Called at most once.
+        May be called again, with another sink, while the exchange is C{replayable}: the body is then told again from its beginning.
         """
 
     def pause_body() -> None:

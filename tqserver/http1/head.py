@@ -7,6 +7,8 @@ All are bytes: what came from the wire stays as it was.
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from attrs import define
 
 Headers = list[tuple[bytes, bytes]]
@@ -83,3 +85,11 @@ class ResponseHead:
 def has_body(status: int, method: bytes) -> bool:
     """Whether a response with this status to this method has a body at all (RFC 9112 section 6.3)."""
     return not (status < 200 or status == 204 or status == 304 or method == b"HEAD")
+
+
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def reason_phrase(status: int) -> bytes:
+    """The usual reason phrase of a status; empty for an unusual status."""
+    return _REASONS.get(status, b"")

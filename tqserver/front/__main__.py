@@ -1,0 +1,44 @@
+"""
+A front as a process: C{python -m tqserver.front --control FD --listen FD …}, started by the supervisor.
+
+The file descriptors are inherited. Nobody starts this by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+
+def main(arguments: list[str]) -> None:
+    """Run until the supervisor says otherwise or is gone."""
+    parser = argparse.ArgumentParser(prog="python -m tqserver.front")
+    parser.add_argument(
+        "--control", type=int, required=True, help="file descriptor of the pipe to the supervisor"
+    )
+    parser.add_argument("--listen", type=int, action="append", default=[], help="listening file descriptor")
+    options = parser.parse_args(arguments)
+
+    from twisted.internet import reactor
+
+    from .service import FrontService
+
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+
+    def finished() -> None:
+        # In a later turn, so that what was just said is written.
+        reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined]
+
+    service = FrontService(reactor, finished)  # type: ignore[arg-type]
+    reactor.callWhenRunning(service.start, options.control, options.listen)  # type: ignore[attr-defined]
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        # The supervisor gets the signals, and says over the pipe what is to be done.
+        signal.signal(name, signal.SIG_IGN)
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,346 @@
+"""Forwards exchanges to workers that speak HTTP/1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IPushProducer,
+    IReactorTCP,
+    IReactorTime,
+    IReactorUNIX,
+)
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..errors import Fault, Unreachable, UpstreamFault
+from ..http1.client import HTTPClientConnection
+from ..http1.head import ResponseHead
+from ..http1.idle import IdleConnections
+from ..http1.sweep import NEVER, Sweep
+from ..plane.messages import Endpoint, WorkerRouting
+from .exchange import IBodySink, IExchange
+from .retry import repeatable
+
+CONNECT_TIMEOUT_S = 5.0
+"""A worker is on this host: it accepts at once or its backlog is full."""
+
+Done = Callable[[Fault | None, bool], None]
+"""
+How an attempt ended: with no fault when the response was handed over whole or the client left; else with the fault, and
+whether the request may be tried again. With a fault and nothing answered yet, the answer is the caller's to give.
+"""
+
+
+class IReactor(IReactorTCP, IReactorUNIX, IReactorTime):
+    """What forwarding needs of a reactor."""
+
+
+def target_for(exchange: IExchange, worker: WorkerRouting, matched_bytes: int) -> bytes:
+    """The path and query that the worker shall see."""
+    head = exchange.head
+    if not matched_bytes or not worker.strip_prefix:
+        return head.target
+    rest = head.target[matched_bytes:]
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+class _Connecting(ClientFactory):
+    """Opens one connection, for one attempt."""
+
+    noisy = False
+
+    def __init__(
+        self, connected: Callable[[HTTPClientConnection], None], failed: Callable[[Failure], None]
+    ) -> None:
+        self._connected = connected
+        self._failed = failed
+
+    def buildProtocol(self, addr: IAddress | None) -> HTTPClientConnection:  # type: ignore[override]
+        connection = HTTPClientConnection()
+        connection.on_made = self._connected
+        return connection
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._failed(reason)
+
+
+class HTTPForwarder:
+    """Keeps connections to endpoints, and forwards exchanges over them."""
+
+    def __init__(self, reactor: IReactor, sweep: Sweep) -> None:
+        self._reactor = reactor
+        self._sweep = sweep
+        self._idle: dict[str, IdleConnections] = {}
+
+    def start(
+        self, exchange: IExchange, worker: WorkerRouting, endpoint: Endpoint, matched_bytes: int, done: Done
+    ) -> None:
+        """Make one attempt to have C{exchange} answered by C{endpoint}; C{done} is called exactly once."""
+        attempt = _Attempt(
+            self, exchange, worker, endpoint, target_for(exchange, worker, matched_bytes), done
+        )
+        idle = self._idle.get(endpoint.id)
+        if idle is None:
+            self._idle[endpoint.id] = IdleConnections(self._reactor, self._sweep)
+        else:
+            connection = idle.take()
+            if connection is not None:
+                attempt.begin(connection)
+                return
+        self.connect(attempt, endpoint)
+
+    def connect(self, attempt: _Attempt, endpoint: Endpoint) -> None:
+        """Open a connection for C{attempt}."""
+
+        def connected(connection: HTTPClientConnection) -> None:
+            self._sweep.add(connection)
+            connection.on_idle = keep
+            connection.on_lost = lost
+            attempt.begin(connection)
+
+        def keep(connection: HTTPClientConnection) -> None:
+            idle = self._idle.get(endpoint.id)
+            if idle is None:
+                connection.close()
+            else:
+                idle.put(connection)
+
+        def lost(connection: HTTPClientConnection) -> None:
+            self._sweep.discard(connection)
+            idle = self._idle.get(endpoint.id)
+            if idle is not None:
+                idle.discard(connection)
+
+        factory = _Connecting(connected, attempt.refused)
+        if endpoint.path:
+            connector = self._reactor.connectUNIX(endpoint.path, factory, timeout=CONNECT_TIMEOUT_S)
+        else:
+            connector = self._reactor.connectTCP(
+                endpoint.host, endpoint.port, factory, timeout=CONNECT_TIMEOUT_S
+            )
+        attempt.connecting(connector)
+
+    def drop_idle(self, endpoint_id: str) -> None:
+        """Close what is kept to an endpoint: one kept connection was found dead, and the others are as old."""
+        idle = self._idle.get(endpoint_id)
+        if idle is not None:
+            idle.close()
+
+    def retire(self, endpoint_id: str) -> None:
+        """No more is sent to an endpoint: close kept connections, and those in use as they fall idle."""
+        idle = self._idle.pop(endpoint_id, None)
+        if idle is not None:
+            idle.close()
+
+    def now(self) -> float:
+        """The reactor's clock."""
+        return self._reactor.seconds()
+
+
+@implementer(IPushProducer)
+class _BodyValve:
+    """Pauses the client while the worker reads slowly."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: IExchange) -> None:
+        self._exchange = exchange
+
+    def pauseProducing(self) -> None:
+        self._exchange.pause_body()
+
+    def resumeProducing(self) -> None:
+        self._exchange.resume_body()
+
+    def stopProducing(self) -> None:
+        """The connection is closing; the attempt hears of that."""
+
+
+@implementer(IBodySink, IPushProducer)
+class _Attempt:
+    """One exchange on one connection."""
+
+    __slots__ = (
+        "_connection",
+        "_connector",
+        "_done",
+        "_ended",
+        "_endpoint",
+        "_exchange",
+        "_forwarder",
+        "_listening",
+        "_responded",
+        "_reused",
+        "_sent",
+        "_target",
+        "_timeout_s",
+    )
+
+    def __init__(
+        self,
+        forwarder: HTTPForwarder,
+        exchange: IExchange,
+        worker: WorkerRouting,
+        endpoint: Endpoint,
+        target: bytes,
+        done: Done,
+    ) -> None:
+        self._forwarder = forwarder
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._target = target
+        self._done = done
+        self._timeout_s = worker.request_timeout_s
+        self._connection: HTTPClientConnection | None = None
+        self._connector: IConnector | None = None
+        self._listening = False
+        self._sent = False
+        self._reused = False
+        self._responded = False
+        self._ended = False
+
+    # The connection.
+
+    def connecting(self, connector: IConnector) -> None:
+        """A connection is being opened."""
+        if not self._ended and self._connection is None:
+            self._connector = connector
+            self._listen()
+
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._exchange.when_over(self._over)
+
+    def refused(self, reason: Failure) -> None:
+        """No connection could be opened."""
+        if self._ended:
+            return
+        late = isinstance(reason.value, ConnectTimeout)
+        fault = Unreachable(
+            "The worker does not accept connections.", reason.getErrorMessage(), status=504 if late else 502
+        )
+        self._end(fault, True)
+
+    def begin(self, connection: HTTPClientConnection) -> None:
+        """A connection is there: send the request."""
+        exchange = self._exchange
+        if self._ended or exchange.over:
+            connection.close()
+            self._end(None, False)
+            return
+        self._connection = connection
+        self._reused = connection.used > 0
+        self._listen()
+        connection.on_timeout = self._timed_out
+        connection.deadline = self._forwarder.now() + self._timeout_s
+        head = exchange.head
+        connection.request(head, self._target, head.headers, head.content_length is None, self)
+        self._sent = True
+        if head.content_length != 0:
+            connection.set_body_producer(_BodyValve(exchange))
+        exchange.receive(self)
+
+    def _timed_out(self, connection: HTTPClientConnection) -> None:
+        connection.close()
+        self._end(
+            UpstreamFault("The worker did not answer in time.", f"after {self._timeout_s:g} s", status=504),
+            False,
+        )
+
+    # The request's body.
+
+    def body_data(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is not None:
+            if not self._responded:
+                # The wait for an answer begins when the worker has all it needs.
+                connection.deadline = self._forwarder.now() + self._timeout_s
+            connection.body_data(data)
+
+    def body_end(self) -> None:
+        if self._connection is not None:
+            self._connection.body_end()
+
+    def body_failed(self, fault: Fault) -> None:
+        self._close()
+        self._end(fault, False)
+
+    # The response.
+
+    def response_interim(self, head: ResponseHead) -> None:
+        # 100 is between the worker and us: the client had ours when the worker could take the body.
+        if head.status != 100:
+            self._exchange.inform(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        self._responded = True
+        if self._connection is not None:
+            self._connection.deadline = NEVER
+        self._exchange.respond(head, self)
+
+    def response_data(self, data: bytes) -> None:
+        self._exchange.write(data)
+
+    def response_end(self) -> None:
+        self._connection = None
+        if not self._ended:
+            self._ended = True
+            self._exchange.finish()
+            self._done(None, False)
+
+    def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
+        self._connection = None
+        exchange = self._exchange
+        again = not self._responded and repeatable(
+            exchange.head.method, self._sent, untouched, exchange.replayable
+        )
+        if self._reused and untouched:
+            self._forwarder.drop_idle(self._endpoint.id)
+            if again and not self._ended:
+                # The worker had closed a kept connection: that says nothing about the worker.
+                self._sent = self._reused = False
+                self._forwarder.connect(self, self._endpoint)
+                return
+        self._end(fault, again)
+
+    # The client's pace.
+
+    def pauseProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resumeProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+
+    def stopProducing(self) -> None:
+        self._over()
+
+    # The end.
+
+    def _over(self) -> None:
+        """The exchange has ended: if not by us, the client has left."""
+        if not self._ended:
+            self._close()
+            self._end(None, False)
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        elif self._connector is not None:
+            self._connector.disconnect()
+
+    def _end(self, fault: Fault | None, again: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if fault is not None and self._responded:
+            self._exchange.abort()
+        self._done(fault, again)

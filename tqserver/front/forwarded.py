@@ -1,0 +1,402 @@
+"""
+What a worker is told of a request: the client's header fields, without what was only meant for us and
+without what a client may not say, and with our own words about who asks, for what address, under which
+name. Pure.
+
+The fields that carry identity (C{X-Forwarded-*}, C{X-Real-IP}, C{X-Request-ID}) are believed from a peer in
+a trusted network and replaced from everybody else, also when they are spelled with an underscore, which
+many workers cannot tell from a dash.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import count
+
+from attrs import frozen
+
+from ..http1.head import Headers, RequestHead
+from ..http1.hop import HOP_BY_HOP, connection_options
+
+PEERS_REMEMBERED_MAX = 4096
+"""Peers whose address was parsed already; when there are more, all are forgotten and it begins anew."""
+
+NAMES_REMEMBERED_MAX = 1024
+"""Header names that were judged already. A client that invents names fills this once and then only costs
+itself."""
+
+HOPS_MAX = 32
+"""Addresses of an C{X-Forwarded-For} that are looked at, from the right; a chain of trusted proxies is
+shorter."""
+
+ENTROPY_BYTES = 24 * 64
+"""Random bytes that are drawn at once: a trace id and a parent id (24 bytes) for 64 requests."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_SCHEME = re.compile(rb"https?")
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]{1,255}")
+_PREFIX = re.compile(rb"/[!-+\x2d-~]{0,1023}")
+"""One path without a comma, which would make it a list."""
+
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
+)
+"""W3C Trace Context, section 3.2: versions that are not known yet may be longer."""
+
+_FORWARDED_PAIR = re.compile(rb'\s*([A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*(;|,|$)')
+"""One C{name=value} of C{Forwarded} and what follows it (RFC 7239 section 4)."""
+
+_Address = IPv4Address | IPv6Address
+_Network = IPv4Network | IPv6Network
+
+
+class _Fate(enum.Enum):
+    """What becomes of a client's header field."""
+
+    KEEP = enum.auto()
+    """Passed on as it is."""
+    DROP = enum.auto()
+    """Never passed on: meant for us, or not to be believed from anybody."""
+    CONNECTION = enum.auto()
+    """Not passed on, and names others that are not."""
+    CLAIM = enum.auto()
+    """Says who the client is: believed from trusted peers only, and always written anew."""
+    TRACE = enum.auto()
+    """C{traceparent} and C{tracestate}: passed on if they are valid."""
+
+
+_KEEP, _DROP, _CONNECTION = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION
+
+_CLAIMS = frozenset([b"forwarded", b"x-real-ip", b"x-request-id", b"x-correlation-id"])
+"""Besides everything that begins with C{x-forwarded}."""
+
+_OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
+"""Dropped because we write them ourselves (framing is the forwarder's), answer them, or because of
+httpoxy."""
+
+
+def _fate(name: bytes) -> _Fate:
+    """What becomes of fields of this name (in lower case)."""
+    if name == b"connection":
+        return _Fate.CONNECTION
+    if name in HOP_BY_HOP or name in _OURS or name.startswith(b"proxy-"):
+        return _Fate.DROP
+    if name in (b"traceparent", b"tracestate"):
+        return _Fate.TRACE
+    if name in _CLAIMS or name.startswith(b"x-forwarded"):
+        return _Fate.CLAIM
+    if b"_" in name and _fate(name.replace(b"_", b"-")) is not _Fate.KEEP:
+        return _Fate.DROP
+    return _Fate.KEEP
+
+
+@frozen
+class _Peer:
+    """
+    What is known of an address that talks to us.
+
+    @ivar text: the address in its usual form: an IPv4 address that came mapped into IPv6 is an IPv4 address.
+    @ivar headers: what an untrusted peer's requests are given.
+    """
+
+    text: str
+    trusted: bool
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+@frozen
+class _Claims:
+    """What a trusted peer says of the client; empty where it says nothing that can be believed."""
+
+    chain: tuple[bytes, ...] = ()
+    """Addresses from the client to the peer before this one, as written."""
+    scheme: bytes = b""
+    host: bytes = b""
+    prefix: bytes = b""
+    request_id: bytes = b""
+
+
+def _address(text: str) -> _Address | None:
+    """An address, perhaps with brackets and port, as proxies write it; L{None} for anything else."""
+    text = text.strip(' \t"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _last(value: bytes) -> bytes:
+    """The last member of a list: what the neighbour itself added."""
+    return value.rpartition(b",")[2].strip(b" \t")
+
+
+class Forwarding:
+    """
+    Turns the head that a client sent into the header fields that a worker gets.
+
+    @ivar trusted_unix: whether peers without an address (UNIX sockets) are trusted.
+    """
+
+    def __init__(self, trusted: Iterable[str], entropy: Callable[[int], bytes]) -> None:
+        """
+        @param trusted: networks in CIDR form, or addresses, whose word is taken; C{unix} for peers on a
+            UNIX socket.
+        @param entropy: gives so many random bytes; C{os.urandom} will do.
+        @raise ValueError: one of C{trusted} is neither.
+        """
+        networks = list(trusted)
+        self.trusted_unix = "unix" in networks
+        self._networks: tuple[_Network, ...] = tuple(
+            ip_network(network, strict=False) for network in networks if network != "unix"
+        )
+        self._entropy = entropy
+        self._random = ""
+        self._random_at = 0
+        self._id_prefix = entropy(8).hex() + "-"
+        self._ids = count(1)
+        self._fates: dict[bytes, _Fate] = {}
+        self._peers: dict[str, _Peer] = {}
+
+    def new_request_id(self) -> str:
+        """An id that nobody else gives: random for this process, counted within it."""
+        return f"{self._id_prefix}{next(self._ids):x}"
+
+    def is_trusted(self, peer: str) -> bool:
+        """Whether a peer's word about others is taken."""
+        return self._peer(peer).trusted
+
+    def identify(self, head: RequestHead, peer: str) -> tuple[str, str]:
+        """
+        The two things that are wanted of every request, whether or not it reaches a worker.
+
+        @param peer: address of whoever opened the connection; empty for a UNIX socket.
+        @return: the request's id and the client's effective address (see L{client_address}).
+        """
+        known = self._peer(peer)
+        if not known.trusted:
+            return self.new_request_id(), known.text
+        claims = self._claims(head.headers)
+        return claims.request_id.decode("ascii") or self.new_request_id(), self._client(claims.chain, known)
+
+    def client_address(self, head: RequestHead, peer: str) -> str:
+        """
+        Whom to call the client, in logs and in C{REMOTE_ADDR}: the peer, or if that is a trusted proxy, the
+        last address of its C{X-Forwarded-For} that is not one too.
+        """
+        known = self._peer(peer)
+        if not known.trusted:
+            return known.text
+        return self._client(self._claims(head.headers).chain, known)
+
+    def rewrite(
+        self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes, request_id: str = ""
+    ) -> tuple[Headers, str, str]:
+        """
+        The request's header fields as the worker gets them: names in lower case, C{Host} first and as the
+        client asked for it, no framing and nothing hop-by-hop. Whoever forwards adds the framing, and
+        C{Connection} and C{Upgrade} if it means to tunnel.
+
+        @param peer: address of whoever opened the connection; empty for a UNIX socket.
+        @param scheme: C{http} or C{https}, of the peer's connection.
+        @param prefix: where the worker is mounted; C{/} at the root.
+        @param request_id: what L{identify} gave out for this request; empty: decide now.
+        @return: the fields, the request's id, and the client's effective address.
+        """
+        known = self._peer(peer)
+        headers: Headers = [(b"host", head.host)]
+        fates = self._fates
+        claimed: Headers = []
+        traced: Headers = []
+        connections: list[bytes] = []
+        for field in head.headers:
+            name = field[0]
+            fate = fates.get(name) or self._judge(name)
+            if fate is _KEEP:
+                headers.append(field)
+            elif fate is _DROP:
+                continue
+            elif fate is _CONNECTION:
+                connections.append(field[1])
+            elif fate is _Fate.TRACE:
+                traced.append(field)
+            else:
+                claimed.append(field)
+        if connections:
+            headers = _without_options(headers, connections)
+        if known.trusted:
+            claims = self._claims(claimed)
+            client = self._client(claims.chain, known)
+            _tell(headers, claims, known.text, client, scheme, head.host, prefix)
+            request_id = request_id or claims.request_id.decode("ascii")
+        else:
+            client = known.text
+            headers.extend(known.headers)
+            headers.append((b"x-forwarded-proto", scheme))
+            if head.host:
+                headers.append((b"x-forwarded-host", head.host))
+            headers.append((b"x-forwarded-prefix", prefix or b"/"))
+        request_id = request_id or self.new_request_id()
+        written_id = request_id.encode("ascii", "replace")
+        headers.append((b"x-request-id", written_id))
+        headers.append((b"x-correlation-id", written_id))
+        headers.extend(self._trace(traced))
+        return headers, request_id, client
+
+    def _judge(self, name: bytes) -> _Fate:
+        fate = _fate(name)
+        if len(self._fates) < NAMES_REMEMBERED_MAX:
+            self._fates[name] = fate
+        return fate
+
+    def _peer(self, peer: str) -> _Peer:
+        known = self._peers.get(peer)
+        if known is None:
+            if len(self._peers) >= PEERS_REMEMBERED_MAX:
+                self._peers.clear()
+            known = self._peers[peer] = self._meet(peer)
+        return known
+
+    def _meet(self, peer: str) -> _Peer:
+        address = _address(peer) if peer else None
+        if address is None:
+            return _Peer(peer, self.trusted_unix and not peer, ())
+        text = str(address)
+        written = text.encode("ascii", "replace")
+        headers = ((b"x-forwarded-for", written), (b"x-real-ip", written))
+        return _Peer(text, self._within(address), headers)
+
+    def _within(self, address: _Address) -> bool:
+        return any(address in network for network in self._networks)
+
+    def _client(self, chain: tuple[bytes, ...], peer: _Peer) -> str:
+        """The first address from the right that is not a trusted proxy; else the last that is an address at
+        all."""
+        client = peer.text
+        for written in chain[: -HOPS_MAX - 1 : -1]:
+            address = _address(written.decode("ascii", "replace"))
+            if address is None:
+                break
+            client = str(address)
+            if not self._within(address):
+                break
+        return client
+
+    def _claims(self, headers: Headers) -> _Claims:
+        """What a trusted peer's fields say. C{Forwarded} counts only when there is no C{X-Forwarded-For}."""
+        said: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            if name in _CLAIMS or name.startswith(b"x-forwarded"):
+                said.setdefault(name, []).append(value)
+        if not said:
+            return _Claims()
+        chain = _members(said.get(b"x-forwarded-for", ()))
+        scheme, host = (
+            _last(said.get(name, [b""])[-1]) for name in (b"x-forwarded-proto", b"x-forwarded-host")
+        )
+        if not chain and b"forwarded" in said:
+            chain, scheme, host = _forwarded(b",".join(said[b"forwarded"]), scheme, host)
+        if not chain and b"x-real-ip" in said:
+            chain = (said[b"x-real-ip"][-1],)
+        scheme = scheme.lower()
+        prefix = said.get(b"x-forwarded-prefix", [b""])[-1]
+        request_id = said.get(b"x-request-id", [b""])[0]
+        return _Claims(
+            chain,
+            scheme if _SCHEME.fullmatch(scheme) else b"",
+            host if _HOST.fullmatch(host) else b"",
+            prefix if _PREFIX.fullmatch(prefix) else b"",
+            request_id if _REQUEST_ID.fullmatch(request_id) else b"",
+        )
+
+    def _trace(self, traced: Headers) -> Headers:
+        """The trace that goes on, or one that begins here (W3C Trace Context, section 3)."""
+        if traced:
+            parents = [value for name, value in traced if name == b"traceparent"]
+            if len(parents) == 1 and _TRACEPARENT.fullmatch(parents[0]):
+                version = parents[0][:2]
+                if version != b"00" or len(parents[0]) == 55:
+                    return traced
+        # Flagged as sampled: most tracers record nothing below a parent that was not.
+        at = self._random_at
+        if at >= len(self._random):
+            self._random, at = self._entropy(ENTROPY_BYTES).hex(), 0
+        self._random_at = at + 48
+        ids = self._random[at : at + 48]
+        return [(b"traceparent", f"00-{_not_zero(ids[:32])}-{_not_zero(ids[32:])}-01".encode("ascii"))]
+
+
+def _not_zero(digits: str) -> str:
+    """Hexadecimal digits that are not all zero, which would mean that there is no id."""
+    return digits if digits.strip("0") else "1".rjust(len(digits), "0")
+
+
+def _members(values: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The members of a list that may be spread over several fields."""
+    return tuple(
+        part for value in values for part in (item.strip(b" \t") for item in value.split(b",")) if part
+    )
+
+
+def _forwarded(value: bytes, scheme: bytes, host: bytes) -> tuple[tuple[bytes, ...], bytes, bytes]:
+    """
+    What C{Forwarded} (RFC 7239) says, in the words of C{X-Forwarded-*}: the addresses, and scheme and host
+    as the nearest proxy saw them. A malformed field says nothing.
+
+    @param scheme: what stands if the field does not tell.
+    @param host: likewise.
+    """
+    chain: list[bytes] = []
+    at = 0
+    while at < len(value):
+        pair = _FORWARDED_PAIR.match(value, at)
+        if pair is None:
+            return (), scheme, host
+        name, said = pair.group(1).lower(), pair.group(2)
+        if said.startswith(b'"'):
+            said = re.sub(rb"\\(.)", rb"\1", said[1:-1])
+        if name == b"for":
+            address = _address(said.decode("ascii", "replace"))
+            chain.append(said if address is None else str(address).encode("ascii"))
+        elif name == b"proto":
+            scheme = said
+        elif name == b"host":
+            host = said
+        at = pair.end()
+    return tuple(chain), scheme, host
+
+
+def _without_options(headers: Headers, connections: list[bytes]) -> Headers:
+    """Leave out what C{Connection} names. C{Host} stays: no client may take it away."""
+    named = connection_options(connections) - {b"keep-alive", b"close", b"upgrade", b"host"}
+    if not named:
+        return headers
+    return [field for field in headers if field[0] not in named]
+
+
+def _tell(
+    headers: Headers, claims: _Claims, peer: str, client: str, scheme: bytes, host: bytes, prefix: bytes
+) -> None:
+    """Add what is told of a request that came through a trusted proxy: its words, and ours after them."""
+    hops = list(claims.chain)
+    if peer:
+        hops.append(peer.encode("ascii", "replace"))
+    if hops:
+        headers.append((b"x-forwarded-for", b", ".join(hops)))
+    if client:
+        headers.append((b"x-real-ip", client.encode("ascii", "replace")))
+    headers.append((b"x-forwarded-proto", claims.scheme or scheme))
+    host = claims.host or host
+    if host:
+        headers.append((b"x-forwarded-host", host))
+    mounted = claims.prefix.rstrip(b"/") + (prefix if prefix != b"/" else b"")
+    headers.append((b"x-forwarded-prefix", mounted or b"/"))

@@ -1,0 +1,221 @@
+"""
+A front: the site behind its listening sockets, at the other end of the supervisor's pipe.
+
+It lives as long as the pipe. L{Retire<tqserver.plane.messages.Retire>} has it leave gracefully; when the supervisor is
+gone without a word, it ends at once, for nobody would tell it where the workers are.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IListeningPort, IReactorSocket
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ..errors import Fault
+from ..http1.head import ResponseHead
+from ..http1.server import HTTPServerConnection, HTTPServerFactory, ServerExchange, ServerSettings
+from ..http1.sweep import Sweep
+from ..plane.link import Link, downward
+from ..plane.messages import (
+    Downward,
+    FrontStopped,
+    HTTPSettings,
+    Load,
+    ReopenLogs,
+    Retire,
+    Routing,
+    Started,
+    Upward,
+)
+from .access_log import AccessLog
+from .forward_http import IReactor
+from .site import Site
+
+_log = Logger()
+
+LOAD_PERIOD_S = 0.5
+
+IDLE_LEAVE_S = 0.5
+"""A keep-alive client that has been silent for so long since we began to leave has nothing under way."""
+
+
+class IFrontReactor(IReactor, IReactorSocket):
+    """What a front needs of its reactor."""
+
+
+class FrontService:
+    """One front process."""
+
+    def __init__(self, reactor: IFrontReactor, finished: Callable[[], None]) -> None:
+        """
+        @param finished: is called once when the front has nothing left to do.
+        """
+        self._reactor = reactor
+        self._finished = finished
+        self._ended = False
+        self._retiring = False
+        self._paused = False
+        self._sweep = Sweep(reactor)
+        self.site = Site(reactor, notify=self._say, sweep=self._sweep)
+        self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep)
+        self._factory.on_count = self._counted
+        self._ports: list[IListeningPort] = []
+        self._link: Link[Downward] = Link(downward(), self._heard, self._abandoned)
+        self._last_load: Load | None = None
+        self._load_loop = LoopingCall(self._tell_load)
+        self._load_loop.clock = reactor
+        self._settings = HTTPSettings()
+
+    def start(self, control_fd: int, listen_fds: Sequence[int]) -> None:
+        """
+        Connect to the supervisor. Clients are accepted when the first routing has come.
+
+        @param control_fd: our end of the pipe.
+        @param listen_fds: listening sockets.
+        """
+        self._listen_fds = list(listen_fds)
+        self._reactor.adoptStreamConnection(control_fd, socket.AF_UNIX, _Once(self._link))
+        os.close(control_fd)
+        self._say(Started(pid=os.getpid()))
+        self._load_loop.start(LOAD_PERIOD_S, now=False)
+
+    # The supervisor.
+
+    def _say(self, message: Upward) -> None:
+        self._link.send(message)
+
+    def _heard(self, message: Downward) -> None:
+        if isinstance(message, Routing):
+            self._settle(message.http)
+            self.site.apply(message)
+            self._listen()
+        elif isinstance(message, Retire):
+            self._retire(message)
+        elif isinstance(message, ReopenLogs) and isinstance(self.site.access_log, AccessLog):
+            self.site.access_log.reopen()
+
+    def _abandoned(self) -> None:
+        if not self._retiring:
+            self._finish()
+
+    def _settle(self, http: HTTPSettings) -> None:
+        old, self._settings = self._settings, http
+        self._factory.settings = ServerSettings(
+            read_timeout_s=http.read_timeout_s,
+            write_timeout_s=http.write_timeout_s,
+            idle_timeout_s=http.idle_timeout_s,
+            header_bytes_max=http.header_bytes_max,
+            body_bytes_max=http.body_bytes_max,
+        )
+        if (http.access_log, http.access_log_format) != (old.access_log, old.access_log_format):
+            if isinstance(self.site.access_log, AccessLog):
+                self.site.access_log.close()
+            self.site.access_log = (
+                AccessLog(http.access_log, http.access_log_format, self._reactor) if http.access_log else None
+            )
+
+    def _tell_load(self) -> None:
+        load = self.site.load(len(self._factory.connections))
+        if load != self._last_load:
+            self._last_load = load
+            self._say(load)
+
+    # Clients.
+
+    def _listen(self) -> None:
+        fds, self._listen_fds = self._listen_fds, []
+        for fd in fds:
+            with socket.socket(fileno=os.dup(fd)) as listening:
+                family = listening.family
+            self._ports.append(self._reactor.adoptStreamPort(fd, family, self._factory))
+            os.close(fd)
+
+    def _counted(self, count: int) -> None:
+        """Accept no more than we may have: the rest waits in the kernel."""
+        limit = self._settings.connections_max
+        if count >= limit and not self._paused:
+            self._paused = True
+            for port in self._ports:
+                port.stopReading()  # type: ignore[attr-defined]
+        elif self._paused and count < limit and not self._retiring:
+            self._paused = False
+            for port in self._ports:
+                port.startReading()  # type: ignore[attr-defined]
+        if self._retiring:
+            self._finish_if_empty()
+
+    def serve(self, exchange: ServerExchange) -> None:
+        """A request has come."""
+        self.site.serve(exchange)  # type: ignore[arg-type]
+
+    def refuse(self, fault: Fault, connection: HTTPServerConnection) -> tuple[ResponseHead, bytes]:
+        """Something has come that is no request."""
+        return self.site.refusal(fault)
+
+    # The end.
+
+    def _retire(self, message: Retire) -> None:
+        if self._retiring:
+            return
+        self._retiring = True
+        self._tell_load()
+        for port in self._ports:
+            if message.close_listeners:
+                # What the kernel has accepted for us is ours to serve: closing the socket would reset it.
+                port.doRead()  # type: ignore[attr-defined]
+            port.stopListening()
+        self._factory.leave()
+        self._reactor.callLater(min(IDLE_LEAVE_S, message.timeout_s), self._close_idle)
+        self._reactor.callLater(message.timeout_s, self._cut)
+        self._finish_if_empty()
+
+    def _close_idle(self) -> None:
+        for connection in list(self._factory.connections):
+            connection.close_if_idle()
+        if not self._ended:
+            self._reactor.callLater(IDLE_LEAVE_S, self._close_idle)
+
+    def _cut(self) -> None:
+        connections = list(self._factory.connections)
+        for connection in connections:
+            connection.cut()
+        self._finish(len(connections))
+
+    def _finish_if_empty(self) -> None:
+        if not self._factory.connections:
+            self._finish()
+
+    def _finish(self, cut: int = 0) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._load_loop.running:
+            self._tell_load()
+            self._load_loop.stop()
+        if isinstance(self.site.access_log, AccessLog):
+            self.site.access_log.close()
+        self._say(FrontStopped(cut=cut))
+        self._finished()
+
+
+class _Once:
+    """A factory of one protocol that exists already."""
+
+    noisy = False
+
+    def __init__(self, protocol: Link[Downward]) -> None:
+        self._protocol = protocol
+
+    def doStart(self) -> None:
+        """Nothing to start."""
+
+    def doStop(self) -> None:
+        """Nothing to stop."""
+
+    def buildProtocol(self, addr: object) -> Link[Downward]:
+        """The one protocol."""
+        return self._protocol

@@ -1,0 +1,509 @@
+"""
+Takes every exchange from its route to its end: static file, endpoint or waiting line, attempt, answer, count.
+
+The site knows only what the latest L{Routing<tqserver.plane.messages.Routing>} says. Each exchange is a L{_Passage}
+here: what must be remembered of it between being accepted and being over.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from ..errors import ClientFault, Fault, ServerFault, Unreachable, UpstreamFault
+from ..http1.head import Headers, RequestHead, ResponseHead
+from ..http1.sweep import Sweep
+from ..plane.messages import (
+    LATENCY_BOUNDS_S,
+    Applied,
+    Drained,
+    EndpointLoad,
+    Load,
+    Routing,
+    Upward,
+    Wanted,
+    WorkerLoad,
+    WorkerRouting,
+    WorkerSaid,
+)
+from .balance import by_hash, least_in_flight, random_two, round_robin
+from .endpoints import SUSPECT_S, EndpointSet, EndpointState
+from .exchange import IExchange
+from .forward_fastcgi import FastCGIForwarder
+from .forward_http import HTTPForwarder, IReactor
+from .forwarded import Forwarding
+from .pages import error_response
+from .retry import TRIES_MAX
+from .routes import Match, RouteTable
+from .static import StaticFiles
+from .waiting import WaitingLine
+
+_log = Logger()
+
+CLIENT_LEFT = 499
+"""What the log shows for a client that left before it was answered."""
+
+_STATIC_METHODS = frozenset([b"GET", b"HEAD"])
+
+
+class IAccessLog(Protocol):
+    """Where exchanges are recorded when they are over."""
+
+    def log(self, exchange: IExchange, worker: str, endpoint: str, upstream_s: float) -> None:
+        """Record one."""
+
+
+class _Worker:
+    """One worker of the routing, and its counts."""
+
+    def __init__(self, site: Site, routing: WorkerRouting) -> None:
+        self.routing = routing
+        self.endpoints = EndpointSet()
+        self.line: WaitingLine[_Passage] = WaitingLine(
+            site.reactor, routing.waiting_max, routing.waiting_timeout_s, site.waited_too_long
+        )
+        self.turn = 0
+        self.requests = 0
+        self.errors = 0
+        self.latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.wanted_call: IDelayedCall | None = None
+        self.wake_call: IDelayedCall | None = None
+        self.development_headers: Headers = []
+
+    def update(self, routing: WorkerRouting) -> list[EndpointState]:
+        """Take over a new routing; what was taken away is returned."""
+        self.routing = routing
+        self.line.limit = routing.waiting_max
+        self.line.timeout_s = routing.waiting_timeout_s
+        return self.endpoints.update(routing.endpoints)
+
+    def load(self) -> WorkerLoad:
+        """The counts, as a message."""
+        return WorkerLoad(
+            name=self.routing.name,
+            waiting=len(self.line),
+            requests=self.requests,
+            errors=self.errors,
+            latency=tuple(self.latency),
+        )
+
+
+class _Passage:
+    """One exchange on its way through the site."""
+
+    __slots__ = ("began", "endpoint", "exchange", "key", "match", "tries", "waiting_since", "worker")
+
+    def __init__(self, exchange: IExchange, worker: _Worker | None, match: Match | None) -> None:
+        self.exchange = exchange
+        self.worker = worker
+        self.match = match
+        self.endpoint: EndpointState | None = None
+        self.tries = 0
+        self.waiting_since = 0.0
+        self.began = 0.0
+        self.key = b""
+
+
+class Site:
+    """
+    The data plane behind the exchange.
+
+    @ivar reactor: where connections to workers are made.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactor,
+        *,
+        notify: Callable[[Upward], None] = lambda message: None,
+        access_log: IAccessLog | None = None,
+        sweep: Sweep | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        @param notify: is told what the supervisor wants to know.
+        @param access_log: may be replaced later.
+        @param chance: random numbers from [0, 1).
+        """
+        self.reactor = reactor
+        self.access_log = access_log
+        self.routing = Routing(version=0)
+        self.in_flight = 0
+        self.requests = 0
+        self._notify = notify
+        self._chance = chance
+        self._sweep = sweep or Sweep(reactor)
+        self._static = StaticFiles(reactor)
+        self._http = HTTPForwarder(reactor, self._sweep)
+        self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
+        self._forwarding = Forwarding((), os.urandom)
+        self._table = RouteTable(())
+        self._workers: dict[str, _Worker] = {}
+
+    # The supervisor's side.
+
+    def apply(self, routing: Routing) -> None:
+        """Work by this routing from now on, and say so; then give what waits to endpoints that came."""
+        old, self.routing = self.routing, routing
+        if routing.http.trusted_proxies != old.http.trusted_proxies:
+            self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
+        self._table = RouteTable(routing.routes)
+        removed: list[EndpointState] = []
+        named = {worker.name: worker for worker in routing.workers}
+        for name, state in list(self._workers.items()):
+            if name not in named:
+                removed += state.update(_without_worker(state.routing))
+                self._wake(state)
+                self._sweep.discard(state.line)
+                self._forget_if_empty(name, state)
+        for name, worker_routing in named.items():
+            known = self._workers.get(name)
+            if known is None:
+                known = self._workers[name] = _Worker(self, worker_routing)
+            self._sweep.add(known.line)
+            removed += known.update(worker_routing)
+            known.development_headers = (
+                _development_headers(worker_routing) if routing.http.development else []
+            )
+        self._notify(Applied(version=routing.version))
+        for endpoint in removed:
+            self._http.retire(endpoint.id)
+            if not endpoint.in_flight:
+                self._drained(endpoint)
+        for state in list(self._workers.values()):
+            self._wake(state)
+
+    def load(self, connections: int = 0) -> Load:
+        """The counts, as a message."""
+        endpoints = [
+            EndpointLoad(id=state.id, in_flight=state.in_flight, answered=state.answered, failed=state.failed)
+            for worker in self._workers.values()
+            for state in [*worker.endpoints.current, *worker.endpoints.leaving.values()]
+        ]
+        return Load(
+            connections=connections,
+            requests=self.requests,
+            in_flight=self.in_flight,
+            endpoints=tuple(endpoints),
+            workers=tuple(worker.load() for worker in self._workers.values()),
+        )
+
+    def _drained(self, endpoint: EndpointState) -> None:
+        self._fastcgi.release(endpoint.id)
+        for name, worker in list(self._workers.items()):
+            if worker.endpoints.leaving.pop(endpoint.id, None) is not None:
+                self._forget_if_empty(name, worker)
+        self._notify(Drained(endpoint=endpoint.id))
+
+    def _forget_if_empty(self, name: str, worker: _Worker) -> None:
+        gone = all(named.name != name for named in self.routing.workers)
+        if gone and not worker.endpoints.leaving and self._workers.get(name) is worker:
+            del self._workers[name]
+
+    def _said(self, worker: str, request_id: str, line: str) -> None:
+        self._notify(WorkerSaid(worker=worker, request_id=request_id, line=line))
+
+    # The client's side.
+
+    def serve(self, exchange: IExchange) -> None:
+        """Take care of an exchange until it is over."""
+        head = exchange.head
+        match = self._table.match(head.host, head.path)
+        worker = self._workers.get(match.worker) if match is not None else None
+        peer = exchange.client_host
+        exchange.request_id, exchange.client_host = self._forwarding.identify(head, peer)
+        passage = _Passage(exchange, worker, match)
+        passage.began = exchange.started
+        self.requests += 1
+        self.in_flight += 1
+        exchange.when_over(lambda: self._over(passage))
+        try:
+            self._route(passage, peer)
+        except Fault as fault:
+            self._answer_fault(passage, fault)
+        except Exception:
+            _log.failure("serving {target!r}", target=head.target)
+            self._answer_fault(passage, ServerFault("Something went wrong on our side.", status=500))
+
+    def _route(self, passage: _Passage, peer: str) -> None:
+        exchange, worker, match = passage.exchange, passage.worker, passage.match
+        head = exchange.head
+        http = self.routing.http
+        if http.health_path and head.path == http.health_path.encode():
+            _answer(exchange, ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
+            return
+        if head.method in _STATIC_METHODS and self._serve_static(exchange, worker, match):
+            return
+        if worker is None or match is None:
+            raise ClientFault("There is nothing here.", status=404)
+        worker.requests += 1
+        if worker.development_headers:
+            exchange.response_headers = worker.development_headers
+        if worker.routing.protocol == "none":
+            if head.method not in _STATIC_METHODS:
+                raise ClientFault("Files can only be read.", status=405)
+            raise ClientFault("There is nothing here.", status=404)
+        if worker.routing.balance == "hash":
+            passage.key = _hash_key(worker.routing.hash_on, exchange)
+        scheme = b"https" if exchange.secure else b"http"
+        head.headers, _, _ = self._forwarding.rewrite(
+            head, peer, scheme, match.prefix.encode(), exchange.request_id
+        )
+        self._place(passage)
+
+    def _serve_static(self, exchange: IExchange, worker: _Worker | None, match: Match | None) -> bool:
+        """Answer with a file if there is one: the worker's under its prefix, the worker's, the server's."""
+        path = exchange.head.path
+        places: list[tuple[str, bytes]] = []
+        if worker is not None and match is not None and worker.routing.public:
+            places.append((worker.routing.public, path[match.matched_bytes :] or b"/"))
+            if match.matched_bytes:
+                places.append((worker.routing.public, path))
+        if self.routing.http.public:
+            places.append((self.routing.http.public, path))
+        for root, below in places:
+            found = self._static.find(root, below)
+            if found is not None:
+                self._static.serve(exchange, found)
+                return True
+        return False
+
+    def _place(self, passage: _Passage) -> None:
+        """Give an exchange to an endpoint, or have it wait for one."""
+        worker = passage.worker
+        assert worker is not None
+        now = self.reactor.seconds()
+        if len(worker.line) and not passage.tries:
+            available: list[EndpointState] = []  # Those who came before go before.
+        else:
+            available = worker.endpoints.available(now)
+        if available:
+            self._attempt(passage, self._pick(worker, available, passage.key))
+            return
+        routing = worker.routing
+        if not routing.endpoints and routing.closed:
+            raise ServerFault(routing.closed, retry_after_s=5)
+        if worker.line.full:
+            raise ServerFault("Too many requests wait for this service.", retry_after_s=1)
+        since = passage.waiting_since or now
+        if now - since >= routing.waiting_timeout_s:
+            raise UpstreamFault("The service did not become available in time.", status=504)
+        passage.waiting_since = since
+        worker.line.join(passage, since)
+        self._want(worker)
+        self._wake_when_trusted(worker, now)
+
+    def _pick(self, worker: _Worker, available: list[EndpointState], key: bytes) -> EndpointState:
+        if len(available) == 1:
+            return available[0]
+        worker.turn += 1
+        balance = worker.routing.balance
+        if balance == "round_robin":
+            return round_robin(available, worker.turn)
+        if balance == "random_two":
+            return random_two(available, self._chance(), self._chance())
+        if balance == "hash":
+            return by_hash(available, key)
+        return least_in_flight(available, worker.turn)
+
+    def _attempt(self, passage: _Passage, endpoint: EndpointState) -> None:
+        worker, match = passage.worker, passage.match
+        assert worker is not None and match is not None
+        passage.endpoint = endpoint
+        passage.tries += 1
+        endpoint.in_flight += 1
+        passage.began = self.reactor.seconds()
+
+        def done(fault: Fault | None, again: bool) -> None:
+            self._attempted(passage, endpoint, fault, again)
+
+        routing = worker.routing
+        if routing.protocol == "fastcgi":
+            self._fastcgi.start(passage.exchange, routing, endpoint.spec, match.prefix, done)
+        else:
+            self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, done)
+
+    def _attempted(
+        self, passage: _Passage, endpoint: EndpointState, fault: Fault | None, again: bool
+    ) -> None:
+        """An attempt has ended."""
+        worker, exchange = passage.worker, passage.exchange
+        assert worker is not None
+        now = self.reactor.seconds()
+        endpoint.in_flight -= 1
+        if fault is None:
+            if exchange.status not in (0, CLIENT_LEFT):
+                endpoint.answered += 1
+                worker.latency[bisect_right(LATENCY_BOUNDS_S, now - passage.began)] += 1
+        elif not isinstance(fault, ClientFault):
+            endpoint.failed += 1
+            worker.errors += 1
+        if endpoint.retired and not endpoint.in_flight:
+            self._drained(endpoint)
+        if fault is not None and not exchange.over:
+            if again and not exchange.status:
+                # It refuses or breaks connections; whether it has died, the supervisor finds out.
+                endpoint.suspect_until = now + SUSPECT_S
+                self._again(passage, fault)
+            else:
+                self._answer_fault(passage, fault)
+        self._wake(worker)
+
+    def _again(self, passage: _Passage, fault: Fault) -> None:
+        """Try another endpoint, or wait until there is one."""
+        if passage.tries >= TRIES_MAX and not isinstance(fault, Unreachable):
+            self._answer_fault(passage, fault)
+            return
+        passage.waiting_since = passage.waiting_since or self.reactor.seconds()
+        try:
+            self._place(passage)
+        except Fault as refusal:
+            self._answer_fault(passage, refusal)
+
+    # Waiting.
+
+    def _wake(self, worker: _Worker) -> None:
+        """Give those who wait to the endpoints that can take them."""
+        while len(worker.line):
+            available = worker.endpoints.available(self.reactor.seconds())
+            if not available:
+                if not worker.routing.endpoints and worker.routing.closed:
+                    self._send_away(worker)
+                else:
+                    self._wake_when_trusted(worker, self.reactor.seconds())
+                return
+            passage = worker.line.next()
+            if passage is not None and not passage.exchange.over:
+                self._attempt(passage, self._pick(worker, available, passage.key))
+
+    def _send_away(self, worker: _Worker) -> None:
+        while (passage := worker.line.next()) is not None:
+            self._answer_fault(passage, ServerFault(worker.routing.closed, retry_after_s=5))
+
+    def _wake_when_trusted(self, worker: _Worker, now: float) -> None:
+        """Look again when a suspect endpoint may be asked again."""
+        suspects = [state.suspect_until for state in worker.endpoints.current if state.suspect_until > now]
+        if not suspects or worker.wake_call is not None:
+            return
+
+        def wake() -> None:
+            worker.wake_call = None
+            self._wake(worker)
+
+        worker.wake_call = self.reactor.callLater(min(suspects) - now, wake)
+
+    def _want(self, worker: _Worker) -> None:
+        """Tell the supervisor of those who wait: at once if there is no endpoint, and again while they wait on."""
+        if worker.wanted_call is not None:
+            return
+        if len(worker.line) == 1 and not worker.endpoints.current:
+            self._notify(Wanted(worker=worker.routing.name, waiting=1))
+
+        def look() -> None:
+            worker.wanted_call = None
+            routing, waiting = worker.routing, len(worker.line)
+            if not waiting:
+                return
+            oldest_s = worker.line.oldest_s()
+            if waiting > routing.queue_threshold or oldest_s >= routing.wait_max_s:
+                self._notify(Wanted(worker=routing.name, waiting=waiting, oldest_s=oldest_s))
+            worker.wanted_call = self.reactor.callLater(routing.wait_max_s, look)
+
+        worker.wanted_call = self.reactor.callLater(worker.routing.wait_max_s, look)
+
+    def waited_too_long(self, passage: _Passage) -> None:
+        """The waiting line sends somebody away."""
+        self._answer_fault(
+            passage, UpstreamFault("The service did not become available in time.", status=504)
+        )
+
+    # The end.
+
+    def _answer_fault(self, passage: _Passage, fault: Fault) -> None:
+        exchange = passage.exchange
+        if exchange.over:
+            return
+        if exchange.status:
+            exchange.abort()
+            return
+        routing = passage.worker.routing if passage.worker is not None else None
+        head, body = error_response(
+            exchange.head,
+            fault,
+            exchange.request_id,
+            self.routing.http.development,
+            worker=routing.name if routing is not None else "",
+            remedy=routing.remedy if routing is not None and routing.closed else "",
+            output=routing.output if routing is not None and routing.closed else "",
+        )
+        _answer(exchange, head, body)
+
+    def _over(self, passage: _Passage) -> None:
+        """An exchange has ended, however."""
+        exchange, worker = passage.exchange, passage.worker
+        self.in_flight -= 1
+        if worker is not None:
+            worker.line.leave(passage)
+        if self.access_log is not None:
+            if not exchange.status:
+                exchange.status = CLIENT_LEFT
+            self.access_log.log(
+                exchange,
+                worker.routing.name if worker is not None else "",
+                passage.endpoint.id if passage.endpoint is not None else "",
+                self.reactor.seconds() - passage.began if passage.endpoint is not None else 0.0,
+            )
+
+    def refusal(self, fault: Fault) -> tuple[ResponseHead, bytes]:
+        """The answer to what is no request."""
+        self.requests += 1
+        return error_response(None, fault, "", self.routing.http.development)
+
+
+def _answer(exchange: IExchange, head: ResponseHead, body: bytes) -> None:
+    """Answer with a body that is at hand."""
+    exchange.respond(head, None)
+    exchange.write(body)
+    exchange.finish()
+
+
+def _without_worker(routing: WorkerRouting) -> WorkerRouting:
+    """The routing of a worker that was removed."""
+    return WorkerRouting(name=routing.name, type=routing.type, closed="This service was removed.")
+
+
+def _development_headers(routing: WorkerRouting) -> Headers:
+    """Who answers, for the developer; the port is that of the first endpoint."""
+    headers = [
+        (b"X-TQServer-Worker-Name", routing.name.encode()),
+        (b"X-TQServer-Worker-Type", routing.type.encode()),
+    ]
+    if routing.endpoints:
+        endpoint = routing.endpoints[0]
+        headers.append((b"X-TQServer-Worker-ID", endpoint.id.encode()))
+        headers.append((b"X-TQServer-Worker-Port", b"%d" % endpoint.port))
+    return headers
+
+
+def _hash_key(hash_on: str, exchange: IExchange) -> bytes:
+    """What C{balance: hash} goes by; the client's address where the header or cookie is missing."""
+    kind, _, name = hash_on.partition(":")
+    wanted = name.lower().encode()
+    head: RequestHead = exchange.head
+    if kind == "header":
+        value = head.get(wanted)
+        if value:
+            return value
+    elif kind == "cookie":
+        for cookies in head.get_all(b"cookie"):
+            for cookie in cookies.split(b";"):
+                key, _, value = cookie.strip().partition(b"=")
+                if key.lower() == wanted:
+                    return value
+    return exchange.client_host.encode()

@@ -1,0 +1,52 @@
+"""
+Deadlines of many connections by one coarse timer.
+
+A connection sets its C{deadline}, a number, as often as it likes: that costs nothing. Once a period everything that is
+watched is looked at, and what is late is told. So a timeout fires up to a period late, which no limit of ours minds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+NEVER = float("inf")
+
+
+class Watched(Protocol):
+    """Something with a deadline by the reactor's clock, in seconds; L{NEVER} for none."""
+
+    deadline: float
+
+    def timed_out(self, now: float) -> None:
+        """The deadline has passed. Set another, or it is told again."""
+
+
+class Sweep:
+    """Looks after the deadlines of everything in it."""
+
+    def __init__(self, clock: IReactorTime, period_s: float = 0.25) -> None:
+        self._watched: set[Watched] = set()
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+        self._clock = clock
+        self._period_s = period_s
+
+    def add(self, watched: Watched) -> None:
+        """Look after C{watched} until it is discarded."""
+        self._watched.add(watched)
+        if not self._loop.running:
+            self._loop.start(self._period_s, now=False)
+
+    def discard(self, watched: Watched) -> None:
+        """Forget C{watched}, if it is here."""
+        self._watched.discard(watched)
+        if not self._watched and self._loop.running:
+            self._loop.stop()
+
+    def _look(self) -> None:
+        now = self._clock.seconds()
+        for watched in [each for each in self._watched if each.deadline <= now]:
+            watched.timed_out(now)

@@ -1,0 +1,128 @@
+"""
+The listening sockets. They are opened here, stay open here, and are inherited by the fronts.
+
+Each front slot has a TCP socket of its own for each listener (C{SO_REUSEPORT}, socket(7)), so that the kernel spreads
+connections over the fronts. Because the supervisor holds the sockets too, what waits in them to be accepted
+survives the front. A UNIX socket cannot be opened twice: the fronts share it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from ..config.model import ListenConfig
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted, bounded further by C{net.core.somaxconn}."""
+
+
+class ListenFault(Exception):
+    """A listener cannot be opened; the text says which, why and what would mend it."""
+
+
+class Listeners:
+    """
+    All listening sockets, by front slot.
+
+    @ivar slots: for each front slot its sockets.
+    @ivar addresses: what was opened, for people: C{http://…} or the path of a socket.
+    """
+
+    def __init__(self, listen: Sequence[ListenConfig], fronts: int) -> None:
+        """
+        Open them all, or none.
+
+        @raise ListenFault: one of them cannot be opened.
+        """
+        self.slots: list[list[socket.socket]] = [[] for _ in range(fronts)]
+        self.addresses: list[str] = []
+        self._paths: list[tuple[str, int]] = []
+        try:
+            for config in listen:
+                if config.unix is not None:
+                    self._open_unix(config.unix)
+                else:
+                    self._open_tcp(config.address, config.port)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_tcp(self, address: str, port: int) -> None:
+        try:
+            family, _, _, _, sockaddr = socket.getaddrinfo(
+                address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+            )[0]
+        except socket.gaierror as error:
+            raise ListenFault(f"server.host {address!r} is no address to listen on: {error.strerror}")
+        probe = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # Without SO_REUSEPORT: a socket that another program (or an older server of ours) has open is found out
+            # here, instead of sharing its connections.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _bind(probe, sockaddr, address, port)
+        finally:
+            probe.close()
+        for sockets in self.slots:
+            listening = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
+            _bind(listening, (sockaddr[0], port, *sockaddr[2:]), address, port)
+            listening.listen(BACKLOG)
+            listening.setblocking(False)
+            port = listening.getsockname()[1]
+        host = f"[{address}]" if ":" in address else address
+        self.addresses.append(f"http://{'localhost' if address in ('0.0.0.0', '::') else host}:{port}")
+
+    def _open_unix(self, path: str) -> None:
+        try:
+            if stat.S_ISSOCK(os.stat(path).st_mode):
+                # Left behind by a server that was killed: the lock of the project says that nobody else is here.
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            listening.bind(path)
+            self._paths.append((path, os.stat(path).st_ino))
+            listening.listen(BACKLOG)
+        except OSError as error:
+            listening.close()
+            raise ListenFault(f"Cannot listen on {path}: {error.strerror}.")
+        listening.setblocking(False)
+        for sockets in self.slots:
+            sockets.append(listening.dup())
+        listening.close()
+        self.addresses.append(path)
+
+    def close(self) -> None:
+        """Close our copies of the sockets; a front that still has its own goes on."""
+        for sockets in self.slots:
+            for listening in sockets:
+                listening.close()
+            sockets.clear()
+        for path, inode in self._paths:
+            try:
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+            except OSError:
+                pass
+        self._paths.clear()
+
+
+def _bind(listening: socket.socket, sockaddr: tuple[object, ...], address: str, port: int) -> None:
+    try:
+        listening.bind(sockaddr)
+    except OSError as error:
+        hint = ""
+        if isinstance(error, PermissionError) and port < 1024:
+            hint = " Ports below 1024 need the capability CAP_NET_BIND_SERVICE."
+        elif port:
+            hint = f" Who has it: ss -ltnp 'sport = :{port}'. Another port: server.port."
+        raise ListenFault(f"Cannot listen on {address} port {port}: {error.strerror}.{hint}")

@@ -1,0 +1,150 @@
+"""The picture that the fronts get, made of the configuration and of what is ready. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from attrs import frozen
+
+from ..config.model import HTTPConfig, Project, ServerConfig, WorkerConfig
+from ..plane.messages import Endpoint, FastCGITarget, HTTPSettings, Route, Routing, WorkerRouting
+from ..process.spec import Address
+
+OUTPUT_LINES_MAX = 100
+"""Lines of output that go with a reason; every front keeps them."""
+
+
+@frozen
+class Closed:
+    """
+    Why requests of a worker need not wait.
+
+    @ivar reason: one line; empty while they should wait.
+    @ivar remedy: what an operator could do.
+    @ivar output: lines that explain it.
+    """
+
+    reason: str = ""
+    remedy: str = ""
+    output: tuple[str, ...] = ()
+
+
+OPEN = Closed()
+
+
+@frozen(kw_only=True)
+class Picture:
+    """
+    One worker as it is to be published.
+
+    @ivar generation: serial number of the generation that serves; 0 if none does.
+    @ivar addresses: id and address of each instance that may be given requests.
+    @ivar served_by: the configuration of that generation, which decides what is spoken with its instances; L{None}
+        if it is the current one.
+    @ivar closed: used only when there are no addresses.
+    """
+
+    generation: int = 0
+    served_by: WorkerConfig | None = None
+    addresses: tuple[tuple[str, Address], ...] = ()
+    closed: Closed = OPEN
+
+
+def routing(version: int, project: Project, pictures: Mapping[str, Picture]) -> Routing:
+    """
+    The complete picture.
+
+    A worker that is disabled keeps its routes, so that its clients are told so, unless another worker has them now.
+
+    @param pictures: by worker name; a worker without one is open and has no endpoint.
+    """
+    workers = sorted(project.workers, key=lambda worker: worker.name)
+    return Routing(
+        version=version,
+        http=http_settings(project.server),
+        routes=_routes(workers),
+        workers=tuple(_worker(config, pictures.get(config.name) or Picture()) for config in workers),
+    )
+
+
+def http_settings(server: ServerConfig) -> HTTPSettings:
+    """How the fronts treat their clients."""
+    http: HTTPConfig = server.http
+    return HTTPSettings(
+        read_timeout_s=http.read_timeout_s,
+        write_timeout_s=http.write_timeout_s,
+        idle_timeout_s=http.idle_timeout_s,
+        header_bytes_max=http.header_bytes_max,
+        body_bytes_max=http.body_bytes_max,
+        connections_max=http.connections_max,
+        trusted_proxies=http.trusted_proxies,
+        access_log=http.access_log or "",
+        access_log_format=http.access_log_format,
+        public=http.public or "",
+        health_path=http.health_path or "",
+        development=server.development,
+    )
+
+
+def protocol(config: WorkerConfig) -> Literal["http", "fastcgi", "none"]:
+    """What a front speaks with a worker's instances."""
+    if config.type == "php":
+        return "fastcgi"
+    return "none" if config.type == "static" else "http"
+
+
+def _routes(workers: list[WorkerConfig]) -> tuple[Route, ...]:
+    """Every prefix once; those of enabled workers win."""
+    routes: dict[tuple[str, str], Route] = {}
+    for config in sorted(workers, key=lambda worker: not worker.enabled):
+        for route in config.routes:
+            host = route.host or ""
+            routes.setdefault(
+                (host, route.prefix), Route(prefix=route.prefix, worker=config.name, host=host)
+            )
+    return tuple(routes[key] for key in sorted(routes))
+
+
+def _worker(config: WorkerConfig, picture: Picture) -> WorkerRouting:
+    """One worker's part."""
+    served_by = picture.served_by or config
+    spoken = protocol(served_by)
+    closed = OPEN if picture.addresses else picture.closed
+    target = None
+    if spoken == "fastcgi":
+        target = FastCGITarget(
+            document_root=served_by.php.document_root,
+            front_controller=served_by.php.front_controller,
+            split_path=served_by.php.split_path,
+        )
+    return WorkerRouting(
+        name=config.name,
+        type=config.type,
+        generation=picture.generation,
+        protocol=spoken,
+        endpoints=tuple(_endpoint(served_by, name, address) for name, address in picture.addresses),
+        closed=closed.reason,
+        remedy=closed.remedy,
+        output="\n".join(closed.output[-OUTPUT_LINES_MAX:]),
+        strip_prefix=config.strip_prefix,
+        request_timeout_s=config.request_timeout_s,
+        balance=config.balance,
+        hash_on=config.hash_on,
+        waiting_max=config.waiting.requests_max,
+        waiting_timeout_s=config.waiting.timeout_s,
+        queue_threshold=config.scaling.queue_threshold,
+        wait_max_s=config.scaling.wait_max_s,
+        public=config.public or "",
+        fastcgi=target,
+    )
+
+
+def _endpoint(config: WorkerConfig, instance: str, address: Address) -> Endpoint:
+    """One instance as the fronts see it."""
+    concurrency_max = config.scaling.concurrency_max
+    if config.type == "php" and not concurrency_max:
+        concurrency_max = config.php.pool.workers_max
+    return Endpoint(
+        id=instance, host=address.host, port=address.port, path=address.path, concurrency_max=concurrency_max
+    )
