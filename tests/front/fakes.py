@@ -60,6 +60,7 @@ class FakeExchange:
     @ivar body: the bytes of the response's body so far.
     @ivar writes: how the body came, piece by piece.
     @ivar interim: heads given to C{inform}.
+    @ivar replayable: as the exchange says; a test may set it to false before the answer does.
     @ivar finished: the response was ended well.
     @ivar aborted: the exchange was cut, by us.
     @ivar producer: what C{respond} was given.
@@ -94,6 +95,7 @@ class FakeExchange:
         self.status = 0
         self.sent_bytes = 0
         self.over = False
+        self.replayable = True
 
         self.response: ResponseHead | None = None
         self.body = b""
@@ -110,6 +112,7 @@ class FakeExchange:
         self._callbacks: list[Callable[[], None]] = []
         self._pending: list[bytes] = [body] if body else []
         self._ended = body is not None or self.head.content_length == 0
+        self._told: list[bytes] = []
         self._end_told = False
         self._fault: Fault | None = None
 
@@ -150,7 +153,12 @@ class FakeExchange:
     # IExchange.
 
     def receive(self, sink: object) -> None:
-        assert self.sink is None, "receive() was called twice"
+        if self.sink is not None:
+            assert self.replayable, "receive() was called again, though the body cannot be told again"
+            self._pending = self._told + self._pending
+            self._told = []
+            self._end_told = False
+            self.body_paused = False
         self.events.append("receive")
         self.sink = IBodySink(sink)
         self._deliver()
@@ -173,6 +181,7 @@ class FakeExchange:
             assert b"\r" not in value and b"\n" not in value, value
         self.events.append("respond")
         self.response = head
+        self.replayable = False
         self.status = head.status
         self.producer = producer
         if producer is not None and self.write_paused:
@@ -231,18 +240,14 @@ class FakeExchange:
         if sink is None or self.over:
             return
         while self._pending and not self.body_paused and not self.over:
-            sink.body_data(self._pending.pop(0))
+            data = self._pending.pop(0)
+            self._told.append(data)
+            sink.body_data(data)
         if self._fault is not None:
             fault, self._fault = self._fault, None
             self._end_told = True
             sink.body_failed(fault)
-        elif (
-            self._ended
-            and not self._pending
-            and not self.body_paused
-            and not self._end_told
-            and not self.over
-        ):
+        elif self._ended and not self._pending and not self.body_paused and not self._end_told and not self.over:
             self._end_told = True
             sink.body_end()
 

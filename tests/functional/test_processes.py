@@ -251,7 +251,10 @@ class Ending(ProcessCase):
         await until(lambda: is_gone(child), 3, "the child is gone")
 
     async def test_daemon_does_not_hold_us(self) -> None:
-        """A daemon that left the session and kept the output open delays the news of the end by a second at most."""
+        """
+        A daemon that left the session and kept the output open delays the news of the end by a second at
+        most.
+        """
         _, witness = self.python(
             """
             import subprocess
@@ -288,7 +291,8 @@ class Ending(ProcessCase):
         """Many that end together are each told once."""
         witnesses = [self.shell(f"exit {number}")[1] for number in range(12)]
         await gatherResults([witness.ended for witness in witnesses])
-        self.assertEqual([[exit.code for exit in witness.exits] for witness in witnesses], [[n] for n in range(12)])
+        self.assertEqual([[exit.code for exit in witness.exits] for witness in witnesses], [[n] for n in
+        range(12)])
 
 
 class Flooding(ProcessCase):
@@ -311,10 +315,9 @@ class Flooding(ProcessCase):
         loop.stop()
         windows = (time.monotonic() - began) / WINDOW_S + 1
         # One read may go over the limit, and is waited for afterwards.
-        self.assertLessEqual((len(witness.lines) - lines_before) * LINE_COST, windows * WINDOW_COST_MAX + (1 << 20))
-        self.assertGreater(turns, 10)
-        process.signal_group("KILL")
-        self.assertEqual((await witness.ended).signal, "KILL")
+        self.assertLessEqual((len(witness.lines) - lines_before) * LINE_COST, windows * WINDOW_COST_MAX + (1
+        << 20)) self.assertGreater(turns, 10) process.signal_group("KILL") self.assertEqual((await
+        witness.ended).signal, "KILL")
 
     async def test_last_words_of_a_flood(self) -> None:
         """When a process floods and dies, all that is still in the pipe is read before I hear of its end."""
@@ -411,7 +414,9 @@ class ServerIsKilled(TestCase):
             os.kill(reader.transport.pid, signal.SIGKILL)
 
     async def test_everything_is_gone(self) -> None:
-        """Children that ignore TERM, grandchildren, stopped ones and those with a group of their own: all gone."""
+        """
+        Children that ignore TERM, grandchildren, stopped ones and those with a group of their own: all gone.
+        """
         reader = self.serve("guarded", "", 5)
         pids = await reader.complete
         self.assertEqual(len(set(pids)), 5)
@@ -439,7 +444,9 @@ class Guarding(ProcessCase):
     """The guard itself is guarded."""
 
     async def test_guard_is_replaced(self) -> None:
-        """When the watchman is killed, another one takes over and knows everything; and no worker has noticed."""
+        """
+        When the watchman is killed, another one takes over and knows everything; and no worker has noticed.
+        """
         process, witness = self.python(
             """
             import os, subprocess, sys
@@ -460,7 +467,9 @@ class Guarding(ProcessCase):
         await until(lambda: is_gone(child), 3, "the child in its own group is gone")
 
     async def test_deaf_to_signals(self) -> None:
-        """A Ctrl-C on the terminal, or a TERM to every process, does not end the watchman before the server."""
+        """
+        A Ctrl-C on the terminal, or a TERM to every process, does not end the watchman before the server.
+        """
         # It has said that it is there when it has killed what a process of ours left.
         _, witness = self.shell("exit 0")
         await witness.ended

@@ -150,7 +150,7 @@ def choice(*known: str, also: dict[str, str] | None = None) -> Read[str]:
 
     def read(node: yaml.Node, path: str) -> str:
         text = scalar(node, path, f"one of {', '.join(known)}").value.strip()
-        word = others.get(text.lower(), text.lower())
+        word: str = others.get(text.lower(), text.lower())
         if word in known:
             return word
         meant = closest(text, known)

@@ -114,6 +114,23 @@ def decode_path(path: bytes) -> bytes:
     return decoded
 
 
+def below(mount: bytes, decoded: bytes) -> bytes:
+    """
+    The path below a mount point.
+
+    @param mount: such as C{/blog}, or empty for a worker that sees whole paths.
+    @param decoded: a decoded path.
+    @return: beginning with a slash.
+    """
+    if mount and decoded.startswith(mount):
+        rest = decoded[len(mount) :]
+        if not rest:
+            return b"/"
+        if rest.startswith(b"/"):
+            return rest
+    return decoded
+
+
 def split_path(extension: bytes, path: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     The ways in which a path may be a script and its C{PATH_INFO}, the shortest script first.

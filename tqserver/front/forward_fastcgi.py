@@ -24,6 +24,7 @@ from ..fastcgi.scripts import (
     Files,
     MissingSlash,
     Script,
+    below,
     decode_path,
     find_script,
     names_file,
@@ -49,44 +50,39 @@ class FastCGIForwarder:
     def __init__(
         self,
         reactor: IReactor,
+        sweep: Sweep,
         said: Said,
-        sweep: Sweep | None = None,
         spool_directory: str | None = None,
         files: Files | None = None,
     ) -> None:
         """
-        @param said: see L{Said}.
         @param sweep: looks after the timeouts.
+        @param said: see L{Said}.
         @param spool_directory: where request bodies of unknown length are kept; L{None} for the system's
             choice.
         @param files: looks for scripts.
         """
         self.reactor = reactor
-        self.sweep = Sweep(reactor) if sweep is None else sweep
+        self.sweep = sweep
         self.said = said
         self.spool_directory = spool_directory
         self._files = DiskFiles() if files is None else files
         self._pools: dict[str, FastCGIPool] = {}
 
-    def start(
-        self, exchange: IExchange, worker: WorkerRouting, endpoint: Endpoint, matched_bytes: int, done: Done
-    ) -> None:
+    def start(self, exchange: IExchange, worker: WorkerRouting, endpoint: Endpoint, prefix: str, done: Done) -> None:
         """
         Make one attempt to have C{exchange} answered by C{endpoint}.
 
-        @param matched_bytes: how much of the path as it was sent is the mount prefix.
+        @param prefix: the mount prefix of the route, such as C{/blog}, or C{/}.
         @param done: called exactly once, perhaps before this returns.
         """
-        head = exchange.head
-        if not worker.strip_prefix:
-            matched_bytes = 0
+        path = exchange.head.path
+        mount = prefix.rstrip("/").encode() if worker.strip_prefix else b""
         try:
             if worker.fastcgi is None:
                 raise ServerFault("The application is not complete.", "no FastCGI target", status=500)
-            mount = decode_path(head.path[:matched_bytes])
-            path = head.path[matched_bytes:] or b"/"
             decoded = decode_path(path)
-            found = find_script(worker.fastcgi, decoded, names_file(path, decoded), self._files)
+            found = find_script(worker.fastcgi, below(mount, decoded), names_file(path, decoded), self._files)
         except Fault as fault:
             done(fault, False)
             return
@@ -103,7 +99,7 @@ class FastCGIForwarder:
             pool = self._pools[endpoint.id] = FastCGIPool(self.reactor, self.sweep, endpoint)
         return pool
 
-    def retire(self, endpoint_id: str) -> None:
+    def release(self, endpoint_id: str) -> None:
         """
         An endpoint has left the routing: its connections close, now or with the exchanges that use them.
         """
@@ -112,9 +108,9 @@ class FastCGIForwarder:
             pool.close()
 
     def close(self) -> None:
-        """Retire all."""
+        """Release all."""
         for endpoint_id in list(self._pools):
-            self.retire(endpoint_id)
+            self.release(endpoint_id)
 
 
 def _add_slash(exchange: IExchange) -> None:

@@ -43,7 +43,7 @@ _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOO
 
 _SOURCE = re.compile(
     rb"\.(?:php[3-8s]?|pht|phtml|phar)"
-    rb"(?:~|\.(?:bak|old|orig|save|sw[a-p]|tmp|dist|gz|br|[0-9]+)|[0-9._ -]+)*(?:/|$)",
+    rb"(?:[~_ -][^/.]*)?(?:\.(?:bak|old|orig|save|sw[a-p]|tmp|dist|gz|br|[0-9]+)~?)*\.?(?:/|$)",
     re.IGNORECASE,
 )
 """Names of PHP sources, and of what editors and tools leave beside them."""
@@ -449,8 +449,8 @@ def _range(head: RequestHead, variant: _Variant) -> tuple[int, int] | None:
         return variant.size - length, length
     first = int(match.group(1))
     last = int(match.group(2)) if match.group(2) else variant.size - 1
-    if last < first:
-        return None if match.group(2) and last < first and first < variant.size else (0, 0)
+    if match.group(2) and last < first:
+        return None
     if first >= variant.size:
         return 0, 0
     return first, min(last, variant.size - 1) - first + 1

@@ -1,8 +1,8 @@
 """
 The control plane: what should run, what does run, and the steps from one to the other.
 
-Any news (a saved file, a new configuration, a death, a probe, a load, a timer) wakes one loop. It reads what is there as
-frozen values, asks the pure L{plan} for the L{changes}, carries them out, and publishes one
+Any news (a saved file, a new configuration, a death, a probe, a load, a timer) wakes one loop. It reads what is there
+as frozen values, asks the pure L{plan} for the L{changes}, carries them out, and publishes one
 L{Routing<tqserver.plane.messages.Routing>} if the picture for the fronts has changed. Nothing is done piecemeal, so
 two runs with nothing new change nothing.
 

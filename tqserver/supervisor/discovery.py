@@ -1,8 +1,8 @@
 """
 Which trees are watched, and what a report of changed files asks for.
 
-The trees are those of every worker, of every folder that may yet become one (somebody who makes a worker makes its folder
-first), of the workers' directory itself, and the server's own file.
+The trees are those of every worker, of every folder that may yet become one (somebody who makes a worker makes its
+folder first), of the workers' directory itself, and the server's own file.
 """
 
 from __future__ import annotations

@@ -170,9 +170,7 @@ class Fronts:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         front: _Front
-        link: Link[Upward] = Link(
-            upward(), lambda message: self._heard(front, message), lambda: self._unlinked(front)
-        )
+        link: Link[Upward] = Link(upward(), lambda message: self._heard(front, message), lambda: self._unlinked(front))
         front = _Front(slot, link, self._reactor.seconds())
         self._fronts.append(front)
         self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
@@ -279,9 +277,7 @@ class Fronts:
     def when_applied(self, version: int) -> Deferred[None]:
         question: Deferred[None] = Deferred(
             lambda cancelled: (
-                self._applying.remove((version, cancelled))
-                if (version, cancelled) in self._applying
-                else None
+                self._applying.remove((version, cancelled)) if (version, cancelled) in self._applying else None
             )
         )
         self._applying.append((version, question))
@@ -377,9 +373,7 @@ class Fronts:
             self._failures[slot] = 0
         self._failures[slot] += 1
         # The first time at once: clients wait in the socket.
-        delay_s = (
-            0.0 if self._failures[slot] == 1 else backoff_s(self._failures[slot], 0.1, 5.0, self._chance())
-        )
+        delay_s = 0.0 if self._failures[slot] == 1 else backoff_s(self._failures[slot], 0.1, 5.0, self._chance())
 
         def spawn() -> None:
             self._respawns.discard(call)
@@ -434,9 +428,7 @@ class Fronts:
         self._drain_timeout_s = timeout_s
 
 
-def _add(
-    endpoints: dict[str, EndpointTotals], workers: dict[str, WorkerTotals], load: Load, alive: bool
-) -> None:
+def _add(endpoints: dict[str, EndpointTotals], workers: dict[str, WorkerTotals], load: Load, alive: bool) -> None:
     """
     Add one front's counters.
 
@@ -456,7 +448,9 @@ def _add(
             waiting=known.waiting + (worker.waiting if alive else 0),
             requests=known.requests + worker.requests,
             errors=known.errors + worker.errors,
-            latency=tuple(map(sum, zip(known.latency, worker.latency, strict=False))) if known.latency else worker.latency,
+            latency=tuple(map(sum, zip(known.latency, worker.latency, strict=False)))
+            if known.latency
+            else worker.latency,
         )
 
 

@@ -8,7 +8,7 @@ from ..backoff import backoff_s
 from ..config.model import RestartConfig
 
 DEATHS_KEPT_MAX = 20
-"""Deaths a slot remembers; C{restart.max_deaths} beyond it still works, for they are counted before they are dropped."""
+"""Deaths a slot remembers; more if C{restart.max_deaths} has to count more."""
 
 OUTPUT_LINES_MAX = 50
 """Last lines of output kept with a death: a stack trace, not a log."""

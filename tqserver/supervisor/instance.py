@@ -1,8 +1,8 @@
 """
 One process of a generation, from its start to its last trace: what it is, and the effects that its machine has.
 
-The L{machine<tqserver.supervisor.instance_machine>} decides; nothing here does. What can fail is tried here, and comes back
-to the machine as an input.
+The L{machine<tqserver.supervisor.instance_machine>} decides; nothing here does. What can fail is tried here, and comes
+back to the machine as an input.
 """
 
 from __future__ import annotations
@@ -118,9 +118,7 @@ class Phase:
         self._timers = [timer for timer in self._timers if timer.active()]
         self._timers.append(self._clock.callLater(delay_s, call))
 
-    def ask(
-        self, question: Deferred[None], answered: Callable[[], None], failed: Callable[[Failure], None]
-    ) -> None:
+    def ask(self, question: Deferred[None], answered: Callable[[], None], failed: Callable[[Failure], None]) -> None:
         """Have the result of a question, if the state has not been left by then; it is cancelled when it is."""
         self._questions = [other for other in self._questions if not other.called]
         self._questions.append(question)
@@ -182,7 +180,7 @@ class Instance:
     leave_routing: Callable[[str], Deferred[None]]
     answered: Callable[[str], int]
     owner: IInstanceOwner
-    limits: Limits = Limits()
+    limits: Limits = field(factory=Limits)
     memory_bytes: int = 0
     inputs: InstanceInputs = field(init=False)
     state: str = "idle"

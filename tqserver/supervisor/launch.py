@@ -1,8 +1,8 @@
 """
 From a worker's configuration and build to a process at an address.
 
-The address comes first (a port of the pool, or a socket in a private directory), then the environment of the contract, for
-php the generated pool, and then the process. What fails on the way gives back what was taken.
+The address comes first (a port of the pool, or a socket in a private directory), then the environment of the contract,
+for php the generated pool, and then the process. What fails on the way gives back what was taken.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ LOOPBACK = "127.0.0.1"
 _log = Logger("tqserver.supervisor.launch")
 
 
-def contract_environment(
-    order: Order, address: Address, mode: str
-) -> tuple[tuple[str, str], ...]:
+def contract_environment(order: Order, address: Address, mode: str) -> tuple[tuple[str, str], ...]:
     """What a worker is told about itself, whatever its language. Pure."""
     config = order.config
     pairs = {
@@ -163,9 +161,7 @@ class Launcher:
     def _spawn(self, order: Order, address: Address, observer: IProcessObserver) -> IRunningProcess:
         """Start the process."""
         config = order.config
-        given = worker_environment(
-            self._environment, config.process.environment, config.process.inherit_environment
-        )
+        given = worker_environment(self._environment, config.process.environment, config.process.inherit_environment)
         contract = contract_environment(order, address, self.server.mode)
         environment = dict(given)
         environment.update(order.build.environment)

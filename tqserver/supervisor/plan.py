@@ -1,8 +1,8 @@
 """
 What should be, what is, and the difference. Pure.
 
-L{plan} looks at one worker after the other; none of its rules needs to know of two workers. The order of a worker's changes
-is the order in which they are carried out.
+L{plan} looks at one worker after the other; none of its rules needs to know of two workers. The order of a worker's
+changes is the order in which they are carried out.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class WorkerDesired:
     name: str
     target: Generation | None = None
     source: int = 0
-    scaling: ScalingConfig = ScalingConfig()
+    scaling: ScalingConfig = field(factory=ScalingConfig)
     off: str = ""
 
 
@@ -95,7 +95,7 @@ class WorkerObserved:
     source: int = 0
     count: int = 0
     scaled_at: float = float("-inf")
-    demand: Demand = Demand()
+    demand: Demand = field(factory=Demand)
     slots: tuple[SlotView, ...] = ()
 
 
@@ -213,9 +213,7 @@ def _worth(slot: SlotView) -> tuple[bool, bool, int, int]:
 
 def _retire(slots: tuple[SlotView, ...] | list[SlotView], reason: str) -> list[Change]:
     """Retire those that are not retiring already; the reason of one that is due is its own."""
-    return [
-        RetireSlot(slot.id, slot.due or reason) for slot in slots if slot.state is not SlotState.RETIRING
-    ]
+    return [RetireSlot(slot.id, slot.due or reason) for slot in slots if slot.state is not SlotState.RETIRING]
 
 
 def _cut(slots: tuple[SlotView, ...]) -> list[Change]:

@@ -100,9 +100,7 @@ def _routes(workers: list[WorkerConfig]) -> tuple[Route, ...]:
     for config in sorted(workers, key=lambda worker: not worker.enabled):
         for route in config.routes:
             host = route.host or ""
-            routes.setdefault(
-                (host, route.prefix), Route(prefix=route.prefix, worker=config.name, host=host)
-            )
+            routes.setdefault((host, route.prefix), Route(prefix=route.prefix, worker=config.name, host=host))
     return tuple(routes[key] for key in sorted(routes))
 
 

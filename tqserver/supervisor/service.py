@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 
+import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -26,7 +28,7 @@ from ..errors import ConfigFault, Problem
 from ..plane.messages import Routing
 from ..process.usage import Usage
 from ..watch import IWatcher, Kind
-from .changes import Change, RetireSlot, SetCount, StartBuild, StartSlot, StopSlot
+from .changes import Change, RetireSlot, SetCount, StartBuild, StartSlot
 from .discovery import Discovery, News
 from .interfaces import IBuilds, IFronts, ILauncher, IWorkerLogs
 from .plan import Desired, Observed, plan
@@ -43,14 +45,29 @@ MEASURE_S = 5.0
 
 STOP_SPARE_S = 10.0
 """
-Beyond the longest grace, how long a stop waits for the last process. A killed process that is still there after that hangs in
-the kernel, and the server must not hang with it.
+Beyond the longest grace, how long a stop waits for the last process. A killed process that is still there after that
+hangs in the kernel, and the server must not hang with it.
 """
+
+INSTANCES_MAX = 1000
+"""More instances of one worker than this are a slip of the finger."""
 
 Measure = Callable[[list[int]], Deferred[dict[int, Usage]]]
 """Measures process groups, by the ids of their leaders, without blocking."""
 
 _log = Logger("tqserver.supervisor")
+
+
+class Life(Enum):
+    """Where the supervisor stands."""
+
+    NEW = "new"
+    RUNNING = "running"
+    DRAINING = "draining"
+    """The fronts let their requests end; workers are looked after as ever, but nothing new is begun."""
+    ENDING = "ending"
+    """There are no fronts; the workers are being stopped."""
+    ENDED = "ended"
 
 
 class CommandFault(Exception):
@@ -64,6 +81,7 @@ class Supervisor(Service):
     @ivar project: the configuration in force.
     @ivar workers: by name; one that was removed stays until nothing of it is left.
     @ivar routing: what was published last.
+    @ivar life: where it stands itself.
     """
 
     name = "supervisor"
@@ -93,6 +111,7 @@ class Supervisor(Service):
         self.project = project
         self.workers: dict[str, Worker] = {}
         self.routing = Routing(version=0)
+        self.life = Life.NEW
         self._reactor = reactor
         self._load = load
         self._builds = builds
@@ -108,10 +127,8 @@ class Supervisor(Service):
         self._pending: IDelayedCall | None = None
         self._leaving: list[tuple[str, Deferred[None]]] = []
         self._page_callbacks: list[Callable[[News], None]] = []
-        self._swap_callbacks: list[Callable[[str, int], None]] = []
         self._empty: list[Deferred[None]] = []
-        self._stopping = False
-        self._stopped: Deferred[None] | None = None
+        self._stopped: list[Deferred[None]] = []
         self._discovery = Discovery(watcher, self._take_news)
         self._around = Surroundings(
             clock=reactor,
@@ -133,6 +150,7 @@ class Supervisor(Service):
     def startService(self) -> None:
         """Begin: build, start and route to everything that is configured."""
         super().startService()
+        self.life = Life.RUNNING
         self._fronts.on_wanted(self._take_wanted)
         self._fronts.on_load(self.wake)
         self._apply(self.project)
@@ -145,39 +163,46 @@ class Supervisor(Service):
 
         @return: fires when nothing is left, or when what is left cannot be ended.
         """
-        if self._stopped is None:
+        if self.life is Life.ENDED:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopped.append(stopped)
+        if self.life is Life.NEW:
+            self._end(None)
+        elif self.life is Life.RUNNING:
             super().stopService()
-            self._stopping = True
+            self.life = Life.DRAINING
             self._discovery.stop()
-            self._stopped = self._stop()
-        result: Deferred[None] = Deferred()
-        self._stopped.chainDeferred(result) if not self._stopped.called else result.callback(None)
-        return result
+            self._stop()
+        return stopped
 
-    def _stop(self) -> Deferred[None]:
+    def _stop(self) -> None:
         """The steps of a stop; see L{stopService}."""
-        limit_s = self.project.server.http.stop_timeout_s
-        drained = maybeDeferred(self._fronts.stop, limit_s)
-        drained.addTimeout(limit_s + STOP_SPARE_S, self._reactor).addErrback(self._mistake)
-        drained.addCallback(lambda _: self._stop_workers())
-        return drained
+        limit_s = self.project.server.http.stop_timeout_s + STOP_SPARE_S
+        fronts = maybeDeferred(self._fronts.stop, self.project.server.http.stop_timeout_s)
+        fronts.addTimeout(limit_s, self._reactor).addErrback(self._mistake)
+        fronts.addCallback(self._stop_workers).addErrback(self._mistake).addCallback(self._end)
 
-    def _stop_workers(self) -> Deferred[None]:
-        """Nobody asks the workers anything any more: end them."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+    def _stop_workers(self, _: object) -> Deferred[None]:
+        """Nobody asks the workers anything any more: end them, and the builds."""
+        self.life = Life.ENDING
         for worker in self.workers.values():
             worker.stop_all()
-        self._let_go()
+        graces = [
+            slot.instance.grace_s
+            for worker in self.workers.values()
+            for slot in worker.slots.values()
+            if slot.instance is not None
+        ]
         empty = self._when_empty()
-        grace_s = max((w.config.process.shutdown_grace_s for w in self.workers.values()), default=0.0)
-        empty.addTimeout(grace_s + STOP_SPARE_S, self._reactor)
-        both = DeferredList([empty, maybeDeferred(self._builds.stop)], consumeErrors=True)
-        return both.addCallback(lambda _: self._end())
+        empty.addTimeout(max(graces, default=0.0) + STOP_SPARE_S, self._reactor).addErrback(self._mistake)
+        builds = maybeDeferred(self._builds.stop)
+        builds.addTimeout(STOP_SPARE_S, self._reactor).addErrback(self._mistake)
+        return gatherResults([empty, builds]).addCallback(lambda _: None)
 
-    def _end(self) -> None:
+    def _end(self, _: object) -> None:
         """Nothing is left, or nothing more can be done."""
+        self.life = Life.ENDED
         for loop in (self._tick, self._measuring):
             if loop.running:
                 loop.stop()
@@ -186,39 +211,278 @@ class Supervisor(Service):
             self._pending = None
         for worker in self.workers.values():
             for slot in worker.slots.values():
-                _log.error("{slot} is still there", slot=slot.id)
+                _log.error("{slot} is still there after the stop", slot=slot.id)
+        waiting, self._stopped = self._stopped, []
+        for stopped in waiting:
+            stopped.callback(None)
 
     def _when_empty(self) -> Deferred[None]:
         """Fires when no worker has a slot."""
-        if not any(worker.slots for worker in self.workers.values()):
-            return succeed(None)
         empty: Deferred[None] = Deferred()
         self._empty.append(empty)
+        self.wake()
         return empty
 
     # The loop
 
     def wake(self) -> None:
         """There is news: make the plan in a later turn, once for all news of this turn."""
-        if self._pending is None and self.running | self._stopping:
+        if self._pending is None and self.life not in (Life.NEW, Life.ENDED):
             self._pending = self._reactor.callLater(0, self._run)
+
+    def plan(self, now: float) -> tuple[Change, ...]:
+        """What is to be done now; nothing is done."""
+        workers = list(self.workers.values())
+        desired = Desired([worker.desired() for worker in workers if not worker.removed])
+        return plan(desired, Observed([worker.observed(now) for worker in workers]), now)
 
     def _run(self) -> None:
         """One turn of the loop."""
         self._pending = None
-        if not self._stopping or self.running:
-            pass
-        now = self._reactor.seconds()
-        if not (self._stopping and self._fronts_gone):
-            for change in self.plan(now):
+        if self.life is not Life.ENDING:
+            for change in self.plan(self._reactor.seconds()):
                 self._carry_out(change)
         self._publish()
         self._forget()
 
-    _fronts_gone = False
+    def _carry_out(self, change: Change) -> None:
+        """Take one step."""
+        if isinstance(change, StartBuild):
+            self._build(self.workers[change.worker], change.source)
+        elif isinstance(change, SetCount):
+            self.workers[change.worker].set_count(change.count)
+        elif isinstance(change, StartSlot):
+            self.workers[change.generation.worker].start_slot(change.generation)
+        elif isinstance(change, RetireSlot):
+            self._owner(change.slot).retire_slot(change.slot, change.reason)
+        else:
+            self._owner(change.slot).stop_slot(change.slot)
 
-    def plan(self, now: float) -> tuple[Change, ...]:
-        """What would be done now; nothing is."""
-        workers = list(self.workers.values())
-        desired = Desired(worker.desired() for worker in workers if not worker.removed)
-        return plan(desired, Observed(worker.observed(now) for worker in workers), now)
+    def _owner(self, slot: str) -> Worker:
+        """The worker of a slot."""
+        return self.workers[slot.rpartition("#")[0]]
+
+    def _publish(self) -> None:
+        """Hand the fronts the picture if it has changed, and then ask for what has left it."""
+        pictures = {name: worker.picture() for name, worker in self.workers.items() if not worker.removed}
+        new = routing(self.routing.version, self.project, pictures)
+        if new != self.routing and self.life is not Life.ENDING:
+            self.routing = msgspec.structs.replace(new, version=new.version + 1)
+            self._fronts.publish(self.routing)
+        leaving, self._leaving = self._leaving, []
+        for endpoint, left in leaving:
+            if not left.called:
+                self._ask_drained(endpoint, left)
+
+    def _leave_routing(self, endpoint: str) -> Deferred[None]:
+        """Fires when no front holds an endpoint any more; asked after the next publication, which takes it away."""
+        left: Deferred[None] = Deferred()
+        self._leaving.append((endpoint, left))
+        self.wake()
+        return left
+
+    def _ask_drained(self, endpoint: str, left: Deferred[None]) -> None:
+        """Pass the answer of the fronts on, unless nobody waits for it any more."""
+        answer = maybeDeferred(self._fronts.when_drained, endpoint).addErrback(self._mistake)
+        answer.addCallback(lambda _: None if left.called else left.callback(None))
+
+    def _forget(self) -> None:
+        """Let go of workers of which nothing is left."""
+        for name in [name for name, worker in self.workers.items() if worker.removed and not worker.slots]:
+            del self.workers[name]
+            self._logs.forget(name)
+        if not any(worker.slots for worker in self.workers.values()):
+            waiting, self._empty = self._empty, []
+            for empty in waiting:
+                if not empty.called:
+                    empty.callback(None)
+
+    def _build(self, worker: Worker, source: int) -> None:
+        """Build a worker; how it went returns as news."""
+        if self.life is not Life.RUNNING:
+            return
+        config = worker.build_started(source)
+
+        def failed(failure: Failure) -> None:
+            if failure.check(BuildFault):
+                worker.build_failed(source, failure.value)
+                return
+            self._mistake(failure)
+            fault = BuildFault(reason=f"the build broke: {failure.getErrorMessage()}", kind="failed")
+            worker.build_failed(source, fault)
+
+        def ended(build: Build) -> None:
+            worker.build_ended(source, config, build)
+
+        maybeDeferred(self._builds.build, config).addCallbacks(ended, failed).addErrback(self._mistake)
+
+    def _mistake(self, failure: Failure) -> None:
+        """Something went wrong that nobody is responsible for: say so, and go on."""
+        _log.failure("in the supervisor", failure)
+
+    # News
+
+    def _take_news(self, news: News) -> None:
+        """Files have changed."""
+        if self.life is not Life.RUNNING:
+            return
+        _log.debug("{worker}: {kind}: {paths}", worker=news.worker, kind=news.kind.value, paths=news.paths)
+        worker = self.workers.get(news.worker)
+        if news.kind in (Kind.SOURCE, Kind.SETTINGS) and worker is not None:
+            worker.ask_build()
+        elif news.kind is Kind.CONFIG:
+            self.reload_config()
+            worker = self.workers.get(news.worker)
+            if worker is not None and worker.config.directory in news.paths:
+                worker.ask_build()  # the watcher has lost sight of what changed
+        for callback in self._page_callbacks:
+            callback(news)
+
+    def _take_wanted(self, name: str, waiting: int, oldest_s: float) -> None:
+        """Requests wait for a worker."""
+        worker = self.workers.get(name)
+        if worker is not None:
+            worker.wanted(waiting, oldest_s)
+            self.wake()
+
+    def _measure_all(self) -> None:
+        """Measure the memory of all instances, beside the reactor."""
+        instances = {
+            slot.instance.launched.process.pid: slot.instance
+            for worker in self.workers.values()
+            for slot in worker.slots.values()
+            if slot.instance is not None and slot.instance.launched is not None
+        }
+
+        def measured(usages: dict[int, Usage]) -> None:
+            for pid, usage in usages.items():
+                instances[pid].memory_bytes = usage.memory_bytes
+            self.wake()
+
+        if instances:
+            maybeDeferred(self._measure, list(instances)).addCallback(measured).addErrback(self._mistake)
+
+    def on_news(self, callback: Callable[[News], None]) -> None:
+        """Have C{callback} called for each change of files that means something (browsers are told in development)."""
+        self._page_callbacks.append(callback)
+
+    # Configuration
+
+    def reload(self) -> None:
+        """HUP: read all configuration again, and rebuild and swap whatever has changed."""
+        if self.life is not Life.RUNNING:
+            return
+        self.reload_config()
+        for worker in self.workers.values():
+            worker.ask_build()
+
+    def reload_config(self) -> bool:
+        """
+        Read all configuration again, and go by it if it can be used.
+
+        @return: whether it could.
+        """
+        try:
+            project = self._load()
+        except ConfigFault as fault:
+            self._problems = fault.problems
+            _log.error("the configuration stays as it was: {fault}", fault=fault)
+            return False
+        project = carry_over(self.project, project)
+        if not compare(self.project, project).nothing or project != self.project:
+            self._apply(project)
+        self._problems = ()
+        return True
+
+    def _apply(self, project: Project) -> None:
+        """Go by a configuration from now on. Only what changed is touched."""
+        self.project = project
+        self._applied_at = self._wall_clock()
+        self._restart = restart_keys(self._started_with, project.server)
+        if self._restart:
+            _log.warn("these keys need a restart of the server: {keys}", keys=", ".join(self._restart))
+        self._on_server(project.server)
+        self._builds.reconfigure(project.server)
+        configured = {worker.name: worker for worker in project.workers}
+        for name, worker in self.workers.items():
+            if name not in configured:
+                worker.remove()
+        for name, config in configured.items():
+            self._configure(name, config)
+        for broken in project.broken:
+            _log.error("{problems}", problems="\n".join(str(problem) for problem in broken.problems))
+            if broken.name in self.workers:
+                self.workers[broken.name].problems = tuple(str(problem) for problem in broken.problems)
+        self._discovery.follow(project)
+        self.wake()
+
+    def _configure(self, name: str, config: WorkerConfig) -> None:
+        """Go by a worker's configuration."""
+        worker = self.workers.get(name)
+        if worker is None:
+            self.workers[name] = Worker(config=config, server=self.project.server, around=self._around)
+        else:
+            worker.reconfigure(config, self.project.server)
+
+    # Commands
+
+    def restart(self, name: str) -> None:
+        """Replace all instances of a worker; L{CommandFault} if there is no such worker, as for all commands."""
+        self._worker(name).restart()
+
+    def stop(self, name: str) -> None:
+        """Have no instances of a worker until it is started."""
+        self._worker(name).stop()
+
+    def start(self, name: str) -> None:
+        """Have instances of a worker again."""
+        self._worker(name).start()
+
+    def release(self, name: str) -> None:
+        """Try again what was given up of a worker: held slots, a failed build."""
+        self._worker(name).release()
+
+    def build(self, name: str) -> None:
+        """Build a worker, and swap if anything changed."""
+        self._worker(name).ask_build()
+
+    def scale(self, name: str, count: int | None) -> None:
+        """Have exactly C{count} instances of a worker; L{None}: as many as its configuration says."""
+        if count is not None and not 0 <= count <= INSTANCES_MAX:
+            raise CommandFault(f"from 0 to {INSTANCES_MAX} instances, not {count}")
+        self._worker(name).scale(count)
+
+    def _worker(self, name: str) -> Worker:
+        """A worker that is there."""
+        worker = self.workers.get(name)
+        if worker is None or worker.removed:
+            raise CommandFault(f"there is no worker {name!r}")
+        return worker
+
+    # Status
+
+    def status(self) -> ServerStatus:
+        """Everything, as outsiders see it."""
+        load = self._fronts.load()
+        shown = [worker_status(worker, self._discovery.watched(name)) for name, worker in self.workers.items()]
+        shown += [
+            broken_status(broken.name, tuple(str(problem) for problem in broken.problems), broken.directory)
+            for broken in self.project.broken
+            if broken.name not in self.workers
+        ]
+        return ServerStatus(
+            version=__version__,
+            mode=self.project.server.mode,
+            pid=os.getpid(),
+            uptime_s=self._reactor.seconds() - self._started_at,
+            stopping=self.life is not Life.RUNNING,
+            routing_version=self.routing.version,
+            config=ConfigStatus(
+                state="broken" if self._problems else "ok",
+                problems=tuple(str(problem) for problem in self._problems),
+                applied_at=self._applied_at,
+                restart=self._restart,
+            ),
+            fronts=load.fronts,
+            workers=tuple(sorted(shown, key=lambda worker: worker.name)),
+        )

@@ -102,7 +102,7 @@ class Worker:
     problems: tuple[str, ...] = ()
     _count: int = 0
     _scaled_at: float = float("-inf")
-    _demand: Demand = Demand()
+    _demand: Demand = field(factory=Demand)
     _requests: int = 0
     _restarts: int = 0
     _generations: int = 0
@@ -139,9 +139,7 @@ class Worker:
         bounds = self.config.scaling
         if self.pinned is not None:
             bounds = ScalingConfig(workers_min=self.pinned, workers_max=self.pinned)
-        return WorkerDesired(
-            name=self.name, target=self.target, source=self.source, scaling=bounds, off=self.off
-        )
+        return WorkerDesired(name=self.name, target=self.target, source=self.source, scaling=bounds, off=self.off)
 
     def observed(self, now: float) -> WorkerObserved:
         """What is."""
@@ -166,9 +164,7 @@ class Worker:
 
     def wanted(self, waiting: int, oldest_s: float) -> None:
         """A front says that requests wait."""
-        self._demand = evolve(
-            self._demand, waiting=waiting, oldest_s=oldest_s, wanted_at=self.around.clock.seconds()
-        )
+        self._demand = evolve(self._demand, waiting=waiting, oldest_s=oldest_s, wanted_at=self.around.clock.seconds())
 
     def _take_notice(self, now: float) -> None:
         """Keep when there was last a use for the instances."""
@@ -408,9 +404,7 @@ class Worker:
         if held and len(held) == len(fresh):
             hold, last = held[-1].held, held[-1].history.last
             if hold is not None:
-                return Closed(
-                    f"does not stay up: {hold.reason}", hold.remedy, last.output if last is not None else ()
-                )
+                return Closed(f"does not stay up: {hold.reason}", hold.remedy, last.output if last is not None else ())
         if self.target is None and self.fault is not None:
             return Closed(f"could not be built: {self.fault.reason}", self.fault.remedy, self.fault.output)
         return OPEN
