@@ -1,9 +1,9 @@
 """
 The clients of the ledger, in a process of their own: C{python -m bench.clients}.
 
-The first line on stdin is the order (L{Order} as JSON). Further lines are C{hold KIND}, C{release KIND} and C{stop}. On
-stdout, C{running} tells that all clients are at work, C{held KIND} that no request to that kind of worker is under way, and
-the last line is the account (L{Account} as JSON).
+The first line on stdin is the order (L{Order} as JSON). Further lines are C{hold KIND}, C{release KIND} and C{stop}.
+On stdout, C{running} tells that all clients are at work, C{held KIND} that no request to that kind of worker is under
+way, and the last line is the account (L{Account} as JSON).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A strict, blocking HTTP/1.1 client: one connection that either gives a whole, well-formed response or says what was lost."""
+"""A strict, blocking HTTP/1.1 client: a connection gives a whole, well-formed response, or says what was lost."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Connection:
         try:
             connection.sendall(head + (b"" if body is None else _in_chunks(body) if chunked else body))
             return self._response(method)
-        except socket.timeout as error:
+        except TimeoutError as error:
             self.close()
             raise Lost("timeout", str(error)) from error
         except OSError as error:
@@ -99,7 +99,7 @@ class Connection:
         if self._socket is None:
             try:
                 self._socket = self._open()
-            except socket.timeout as error:
+            except TimeoutError as error:
                 raise Lost("timeout", f"connecting: {error}") from error
             except OSError as error:
                 raise Lost("refused", str(error)) from error
@@ -146,7 +146,7 @@ class Connection:
             if not (length.isascii() and length.isdigit()) or int(length) > BODY_BYTES_MAX:
                 raise Lost("malformed", f"content-length: {length!r}")
             return self._exactly(int(length)), True
-        # HTTP/1.1 allows it, but nobody can tell whether such a response is whole; nothing that we ask for is like that.
+        # HTTP/1.1 allows it, but nobody can tell whether such a response is whole; nothing that we ask for is so.
         raise Lost("malformed", "neither content-length nor chunked")
 
     def _chunks(self) -> bytes:

@@ -33,7 +33,7 @@ make_venv() {
         { complain "$python is older than Python 3.10. Set PYTHON to a newer one."; return 1; }
 
     # The path is part of it: a virtual environment cannot be moved.
-    wanted="$PWD $extras $(cksum setup.cfg setup.py ${PIP_CONSTRAINT:-} | cksum) $(command -v "$python")"
+    wanted="$PWD $extras $(cksum setup.cfg setup.py ${PIP_CONSTRAINT:-} | cksum) ${PYTHON:-}"
     if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         return 0
     fi

@@ -31,7 +31,21 @@ class SizeTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What is no size is refused, and what no machine has."""
-        for text in ("", "M", "-1", "1e3", "1,5G", "12 apples", "1..5", "5P", "0x10", "１", "1" * 21, "9999999T", "nan"):
+        for text in (
+            "",
+            "M",
+            "-1",
+            "1e3",
+            "1,5G",
+            "12 apples",
+            "1..5",
+            "5P",
+            "0x10",
+            "\uff11",
+            "1" * 21,
+            "9999999T",
+            "nan",
+        ):
             self.assertRaises(ValueError, size_bytes, text)
 
     @settings(derandomize=True, deadline=None, max_examples=200)
@@ -46,7 +60,9 @@ class SizeTests(SynchronousTestCase):
 
     def test_written_shortly(self) -> None:
         """A size is written with the largest unit that divides it."""
-        self.assertEqual([size_text(size) for size in (0, 1, 1024, 1536, 256 * 1024**2)], ["0B", "1B", "1KiB", "1536B", "256MiB"])
+        self.assertEqual(
+            [size_text(size) for size in (0, 1, 1024, 1536, 256 * 1024**2)], ["0B", "1B", "1KiB", "1536B", "256MiB"]
+        )
 
 
 class GoMemoryLimitTests(SynchronousTestCase):

@@ -185,7 +185,7 @@ WORKER_BAD = {
     "queue.max_requests": "1:30",
     "queue.timeout_seconds": "0",
     "balance": "random",
-    "hash_on": "header:",
+    "hash_on": "'header:'",
     "health.type": "https",
     "health.path": "/a b",
     "health.interval_seconds": "0",

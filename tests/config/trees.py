@@ -30,7 +30,9 @@ def write_tree(base: str, files: Mapping[str, str | bytes]) -> str:
     return base
 
 
-def server_in(base: str, text: str | bytes = "", mode: str | None = None, environ: Mapping[str, str] = {}) -> ServerConfig:
+def server_in(
+    base: str, text: str | bytes = "", mode: str | None = None, environ: Mapping[str, str] = {}
+) -> ServerConfig:
     """Load C{etc/server.yaml} with this content, on a machine of 4 cores."""
     base = write_tree(base, {"etc/server.yaml": text})
     return load_server(os.path.join(base, "etc/server.yaml"), mode, environ, 4)

@@ -58,6 +58,7 @@ class RouteTests(SynchronousTestCase):
         assert match is not None
         self.assertEqual((match.worker, match.matched_bytes), ("/api", 6))
         self.check(routes, b"/api%2Fx", "/")
+        self.check(table("/caf%C3%A9"), b"/caf%c3%a9/x", "/caf%C3%A9")
 
     @settings(max_examples=200, derandomize=True, deadline=None)
     @given(st.lists(st.sampled_from(["/", "/a", "/a/b", "/a/b/c", "/b", "/ab"]), unique=True), st.text("ab/", max_size=8))

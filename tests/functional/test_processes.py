@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from tqserver.config.model import ProcessLimits
-from tqserver.process import Address, Exit, Guard, ProcessSpec, SpawnFault, Spawner, measure
+from tqserver.process import Address, Exit, Guard, ProcessSpec, Spawner, SpawnFault, measure
 from tqserver.process.interfaces import IProcessObserver, IRunningProcess
 from tqserver.process.output import LINE_COST, WINDOW_COST_MAX, WINDOW_S
 from tqserver.process.ports import nobody_listens
@@ -30,6 +31,7 @@ from tqserver.process.watchman import read_stat
 ENVIRONMENT = (("PATH", "/usr/local/bin:/usr/bin:/bin"),)
 POLL_S = 0.02
 ROOT = os.geteuid() == 0
+PHP_FPM = shutil.which("php-fpm8.2") or shutil.which("php-fpm") or shutil.which("php-fpm8.4")
 
 
 def is_gone(pid: int) -> bool:
@@ -291,8 +293,7 @@ class Ending(ProcessCase):
         """Many that end together are each told once."""
         witnesses = [self.shell(f"exit {number}")[1] for number in range(12)]
         await gatherResults([witness.ended for witness in witnesses])
-        self.assertEqual([[exit.code for exit in witness.exits] for witness in witnesses], [[n] for n in
-        range(12)])
+        self.assertEqual([[exit.code for exit in witness.exits] for witness in witnesses], [[n] for n in range(12)])
 
 
 class Flooding(ProcessCase):
@@ -315,9 +316,11 @@ class Flooding(ProcessCase):
         loop.stop()
         windows = (time.monotonic() - began) / WINDOW_S + 1
         # One read may go over the limit, and is waited for afterwards.
-        self.assertLessEqual((len(witness.lines) - lines_before) * LINE_COST, windows * WINDOW_COST_MAX + (1
-        << 20)) self.assertGreater(turns, 10) process.signal_group("KILL") self.assertEqual((await
-        witness.ended).signal, "KILL")
+        cost = (len(witness.lines) - lines_before) * LINE_COST
+        self.assertLessEqual(cost, windows * WINDOW_COST_MAX + (1 << 20))
+        self.assertGreater(turns, 10)
+        process.signal_group("KILL")
+        self.assertEqual((await witness.ended).signal, "KILL")
 
     async def test_last_words_of_a_flood(self) -> None:
         """When a process floods and dies, all that is still in the pipe is read before I hear of its end."""
@@ -352,7 +355,7 @@ class Echo:
 
 guard = Guard(reactor)
 guarded, user = sys.argv[1] == "guarded", sys.argv[2] or None
-if guarded:
+if sys.argv[1] != "alone":
     guard.start()
     print(guard.pid)
 spawner = Spawner(reactor, guard)
@@ -361,7 +364,7 @@ scripts = [
     "exec %s -u -c 'import os, subprocess; print(os.getpid());"
     " print(subprocess.Popen([\\"sleep\\", \\"1000\\"], preexec_fn=os.setpgrp).pid); os.kill(os.getpid(), 19)'"
     % sys.executable,
-] if guarded else ["echo $$; exec sleep 1000"]
+] if guarded else ["echo $$; exec " + (sys.argv[3] or "sleep 1000")]
 for script in scripts:
     spawner.spawn(ProcessSpec(("sh", "-c", script), "/", tuple(os.environ.items()), user=user), Echo())
 reactor.run()
@@ -397,12 +400,12 @@ class ServerIsKilled(TestCase):
 
     timeout = 30
 
-    def serve(self, kind: str, user: str, count: int) -> Reader:
+    def serve(self, kind: str, user: str, count: int, command: str = "") -> Reader:
         """Start a small server; it prints as many process ids."""
         reader = Reader(count)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = {**os.environ, "PYTHONPATH": root}
-        argv = [sys.executable, "-c", SERVER, kind, user]
+        argv = [sys.executable, "-c", SERVER, kind, user, command]
         reactor.spawnProcess(reader, argv[0], argv, environment)
         self.addCleanup(lambda: reader.ended)
         self.addCleanup(self.kill, reader)
@@ -423,6 +426,24 @@ class ServerIsKilled(TestCase):
         self.assertFalse(any(map(is_gone, pids)))
         self.kill(reader)
         await until(lambda: all(map(is_gone, pids)), 5, "everything is gone")
+
+    @skipUnless(PHP_FPM, "needs php-fpm")
+    async def test_php(self) -> None:
+        """So are php-fpm and all its children, which run as another user than the server."""
+        folder = os.path.abspath(self.mktemp())
+        os.mkdir(folder)
+        config = os.path.join(folder, "fpm.conf")
+        user = "user = nobody\ngroup = nogroup\n" if ROOT else ""
+        with open(config, "w") as file:
+            file.write(
+                f"[global]\nerror_log = {folder}/log\n[pool]\nlisten = {folder}/php.sock\n{user}"
+                "pm = static\npm.max_children = 3\n"
+            )
+        reader = self.serve("php", "", 2, f"{PHP_FPM} -n -F -y {config}")
+        watchman, master = await reader.complete
+        await until(lambda: measure([master])[master].processes == 4, 10, "php-fpm has three children")
+        self.kill(reader)
+        await until(lambda: not measure([master]) and is_gone(watchman), 5, "everything is gone")
 
     async def test_direct_child_without_guard(self) -> None:
         """A direct child is gone even if the guard was killed as well."""

@@ -30,9 +30,9 @@ class FileCase(SynchronousTestCase):
         publisher.addObserver(observe)
         self.addCleanup(publisher.removeObserver, observe)
 
-    def file(self, name: str = "a_{date}.log", **settings: str) -> LogFile:
+    def file(self, template: str = "a_{date}.log", name: str = "") -> LogFile:
         """A log file in the folder."""
-        file = LogFile(os.path.join(self.folder, name), lambda: self.now, **settings)
+        file = LogFile(os.path.join(self.folder, template), lambda: self.now, name)
         self.addCleanup(file.close)
         return file
 
@@ -62,9 +62,12 @@ class Names(FileCase):
     def test_day_with_change_of_the_clock(self) -> None:
         """A day of 25 hours is one day."""
         self.addCleanup(time.tzset)
-        self.addCleanup(lambda zone: os.environ.pop("TZ") if zone is None else os.environ.update(TZ=zone),
-        os.environ.get("TZ")) os.environ["TZ"] = "Europe/Berlin" time.tzset() file = self.file() for hour,
-        line in ((0, "first hour"), (23, "last hour")):
+        zone = os.environ.get("TZ")
+        self.addCleanup(os.environ.pop if zone is None else os.environ.__setitem__, "TZ", *filter(None, [zone]))
+        os.environ["TZ"] = "Europe/Berlin"
+        time.tzset()
+        file = self.file()
+        for hour, line in ((0, "first hour"), (23, "last hour")):
             self.now = time.mktime((2026, 10, 25, hour, 30, 0, 0, 0, -1))
             file.write([line])
         self.assertEqual(self.read("a_2026-10-25.log"), "first hour\nlast hour\n")

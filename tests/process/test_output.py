@@ -37,8 +37,7 @@ class Lines(SynchronousTestCase):
     def test_too_long(self) -> None:
         """A line of the greatest length is whole, a longer one comes in marked pieces."""
         self.assertEqual(split(b"x" * LINE_BYTES_MAX + b"\n"), [b"x" * LINE_BYTES_MAX])
-        self.assertEqual(split(b"x" * (2 * LINE_BYTES_MAX + 1)), [b"x" * LINE_BYTES_MAX + CONTINUED] * 2 +
-        [b"x"])
+        self.assertEqual(split(b"x" * (2 * LINE_BYTES_MAX + 1)), [b"x" * LINE_BYTES_MAX + CONTINUED] * 2 + [b"x"])
 
     def test_memory_is_bounded(self) -> None:
         """An endless line is not collected."""
@@ -48,8 +47,8 @@ class Lines(SynchronousTestCase):
         self.assertLessEqual(len(splitter.end()[0]), LINE_BYTES_MAX)
 
     @deterministic
-    @given(st.lists(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"long"]), max_size=8).map(b"".join),
-    max_size=8)) def test_cut_anywhere(self, pieces: list[bytes]) -> None:
+    @given(st.lists(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"long"]), max_size=8).map(b"".join)))
+    def test_cut_anywhere(self, pieces: list[bytes]) -> None:
         """However the bytes come, the lines are the same, and nothing but line ends is lost."""
         maximum, output.LINE_BYTES_MAX = output.LINE_BYTES_MAX, 5
         try:

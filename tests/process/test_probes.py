@@ -10,9 +10,10 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from tqserver.config.model import HealthConfig
-from tqserver.process.interfaces import ProbeFault
+from tqserver.process.interfaces import IProbe, ProbeFault
 from tqserver.process.probes import BODY_BYTES_MAX, ConnectProbe, FastCGIProbe, HTTPProbe, make_probe
 from tqserver.process.spec import Address
 
@@ -240,6 +241,7 @@ class Choosing(ProbeCase):
         for type, expected in (("http", HTTPProbe), ("tcp", ConnectProbe), ("fastcgi", FastCGIProbe)):
             probe = make_probe(HealthConfig(type=type), ADDRESS, self.reactor, Deferred)
             self.assertIsInstance(probe, expected)
+            verifyObject(IProbe, probe)
         for type in ("notify", "none"):
             self.assertIsNone(make_probe(HealthConfig(type=type), ADDRESS, self.reactor))
         self.assertRaises(ValueError, make_probe, HealthConfig(type="fastcgi"), ADDRESS, self.reactor)

@@ -7,9 +7,10 @@ import os
 import resource
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from tqserver.config.model import ProcessLimits
-from tqserver.process.interfaces import Exit, IRunningProcess
+from tqserver.process.interfaces import Exit, IRunningProcess, ISpawner
 from tqserver.process.output import WINDOW_COST_MAX
 from tqserver.process.spawn import (
     OUTPUT_AFTER_EXIT_BYTES_MAX,
@@ -80,6 +81,11 @@ class Running(SpawnCase):
         self.assertEqual(self.diary.entries, [*heard, ("exited", Exit(3, None, 1000.5))])
         self.reactor.advance(100)
         self.assertEqual(len(self.diary.entries), 5)
+
+    def test_interfaces(self) -> None:
+        """Spawner and process provide what they claim."""
+        verifyObject(ISpawner, self.spawner)
+        verifyObject(IRunningProcess, self.start()[0])
 
     def test_how_it_ended(self) -> None:
         """I see the exit code or the signal."""

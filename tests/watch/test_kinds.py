@@ -111,9 +111,7 @@ class ClassifyTests(SynchronousTestCase):
     @given(
         st.sampled_from(get_args(WorkerType)),
         st.lists(
-            st.sampled_from(
-                ["bin", "var", "dist", "src", "public", "views", "config", "a.go", "node_modules"]
-            ),
+            st.sampled_from(["bin", "var", "dist", "src", "public", "views", "config", "a.go", "node_modules"]),
             min_size=1,
             max_size=4,
         ),

@@ -21,7 +21,7 @@ class _Document(Resource):
     isLeaf = True
 
     def __init__(self, content_type: bytes, render: Callable[[HTTPRequest], bytes]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._content_type = content_type
         self._render = render
 
@@ -74,6 +74,6 @@ def listen_admin(reactor: IReactorUNIX, path: str, site: Site) -> IListeningPort
         pass
     before = os.umask(0o177)
     try:
-        return reactor.listenUNIX(path, site, mode=SOCKET_MODE)
+        return reactor.listenUNIX(path, site, mode=SOCKET_MODE)  # type: ignore[arg-type]
     finally:
         os.umask(before)

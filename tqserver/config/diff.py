@@ -124,13 +124,15 @@ def compare(old: Project, new: Project) -> ProjectDiff:
     """
     before = {worker.name: worker for worker in old.workers}
     after = {worker.name: worker for worker in new.workers}
+    # Every process is told the mode when it is made.
+    mode_changed = old.server.mode != new.server.mode
     process: list[str] = []
     routing: list[str] = []
     for name in sorted(before.keys() & after.keys()):
-        if before[name] == after[name]:
-            continue
-        same_process = process_key(before[name]) == process_key(after[name]) and old.server.mode == new.server.mode
-        (routing if same_process else process).append(name)
+        if mode_changed or process_key(before[name]) != process_key(after[name]):
+            process.append(name)
+        elif before[name] != after[name]:
+            routing.append(name)
     return ProjectDiff(
         added=tuple(sorted(after.keys() - before.keys())),
         removed=tuple(sorted(before.keys() - after.keys())),

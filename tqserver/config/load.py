@@ -192,10 +192,13 @@ def _read(file: str, remedy: str) -> bytes:
     try:
         # Without O_NONBLOCK the opening of a named pipe would wait for a writer.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise whole_file(file, "is not a regular file", remedy)
-            return stream.read(FILE_BYTES_MAX + 1)
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read(FILE_BYTES_MAX + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise whole_file(file, f"cannot be read: {error.strerror or error}", remedy)
     except ValueError:

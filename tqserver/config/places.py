@@ -20,6 +20,9 @@ ROUTES_MAX = 100
 LISTENERS_MAX = 32
 """Each is a socket in every front."""
 
+ENTRY_KEYS_MAX = 32
+"""Of one item of a list. An alias can name a large mapping in every item; this bounds what that costs."""
+
 UNIX_PATH_BYTES_MAX = 107
 """Of a UNIX socket's path: sun_path has 108 with the NUL (unix(7))."""
 
@@ -195,9 +198,12 @@ def _entry(
     node: yaml.Node, path: str, reads: dict[str, Read[object]], wanted: str, later: dict[str, str]
 ) -> dict[str, object]:
     """Read a small mapping with fixed keys."""
-    keys, wrongs = pairs(mapping(node, path, wanted), path)
+    entry = mapping(node, path, wanted)
+    if len(entry.value) > ENTRY_KEYS_MAX:
+        raise mistake(node, path, f"has {len(entry.value)} keys; it must hold {wanted}", "is it another section?")
+    keys, wrongs = pairs(entry, path)
     found: dict[str, object] = {}
-    for pair in keys[:ROUTES_MAX]:
+    for pair in keys[:ENTRY_KEYS_MAX]:
         where = joined(path, pair.key)
         if pair.key in later:
             wrongs.append(Wrong(pair.line, where, "is something that this version does not have yet", later[pair.key]))

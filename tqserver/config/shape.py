@@ -15,7 +15,7 @@ import yaml
 from attrs import Factory, define, frozen
 
 from ..errors import ConfigFault, Problem
-from .nodes import Mistake, Wrong, closest, compose, is_null, joined, line_of, mapping, pairs
+from .nodes import Mistake, Wrong, closest, compose, is_null, joined, mapping, pairs
 from .values import Read
 
 T = TypeVar("T")
@@ -73,6 +73,11 @@ class Value:
     line: int
     path: str
     node: yaml.Node
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Line and column, to tell which of two values is the later."""
+        return self.line, int(self.node.start_mark.column)
 
 
 @define
@@ -137,7 +142,7 @@ class Found:
         if right or any(path in self.failed for path in paths):
             return
         at = [path for path in paths if path in self.values]
-        last = max(at, key=lambda path: self.values[path].line) if at else paths[-1]
+        last = max(at, key=lambda path: self.values[path].place) if at else paths[-1]
         self.wrong(last, message, hint)
 
     def problems(self) -> tuple[Problem, ...]:
@@ -205,6 +210,8 @@ class Shape:
                 self._section(mapping(root, "", "keys and values at its top"), "", found)
         except Mistake as wrong:
             found.wrongs.extend(wrong.wrongs)
+            # Whatever the file would have said: nobody can tell that something is missing.
+            found.failed.update(key.path for key in self.keys)
         return found
 
     def _section(self, node: yaml.MappingNode, path: str, found: Found) -> None:
@@ -265,9 +272,3 @@ class Shape:
 def whole_file(file: str, message: str, hint: str) -> ConfigFault:
     """A fault of a file as a whole."""
     return ConfigFault((Problem(file, 0, "", message, hint),))
-
-
-def line_of_value(found: Found, path: str) -> int:
-    """The line of a key's value, or 0."""
-    value = found.values.get(path)
-    return line_of(value.node) if value else 0

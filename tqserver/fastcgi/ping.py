@@ -93,6 +93,7 @@ class _PingFactory(ClientFactory):
         return _Ping(self)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self.connector = None
         self.over(Unreachable("The application cannot be reached.", reason.getErrorMessage()))
 
     def timed_out(self) -> None:

@@ -11,6 +11,10 @@ SAID_BYTES_MAX = 256 * 1024
 """What one request may write to STDERR; a script in a loop of warnings must not fill the disk."""
 
 
+_SEPARATOR = b"; PHP message: "
+"""What php-fpm puts between two messages of one request, in place of a line feed."""
+
+
 class ErrorLines:
     """STDERR of one request, as lines."""
 
@@ -41,6 +45,6 @@ class ErrorLines:
         self._tell(rest)
 
     def _tell(self, line: bytes) -> None:
-        line = line.rstrip(b"\r")
-        for at in range(0, len(line), LINE_BYTES_MAX):
-            self._said(line[at : at + LINE_BYTES_MAX].decode("utf-8", "replace"))
+        for part in line.rstrip(b"\r").split(_SEPARATOR):
+            for at in range(0, len(part), LINE_BYTES_MAX):
+                self._said(part[at : at + LINE_BYTES_MAX].decode("utf-8", "replace"))

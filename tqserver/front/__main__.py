@@ -10,7 +10,20 @@ import argparse
 import signal
 import sys
 
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    eventAsText,
+    globalLogBeginner,
+)
+
+
+def _line(event: LogEvent) -> str:
+    """An event as the supervisor takes it down, which adds the time."""
+    return eventAsText(event, includeTimestamp=False, includeSystem=False) + "\n"
 
 
 def main(arguments: list[str]) -> None:
@@ -26,18 +39,21 @@ def main(arguments: list[str]) -> None:
 
     from .service import FrontService
 
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    observer = FilteringLogObserver(
+        FileLogObserver(sys.stderr, _line), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)]
+    )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
     def finished() -> None:
         # In a later turn, so that what was just said is written.
-        reactor.callLater(0, reactor.stop)  # type: ignore[attr-defined]
+        reactor.callLater(0, reactor.stop)
 
     service = FrontService(reactor, finished)  # type: ignore[arg-type]
-    reactor.callWhenRunning(service.start, options.control, options.listen)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(service.start, options.control, options.listen)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # The supervisor gets the signals, and says over the pipe what is to be done.
         signal.signal(name, signal.SIG_IGN)
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
 
 
 if __name__ == "__main__":

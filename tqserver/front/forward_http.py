@@ -60,7 +60,7 @@ class _Connecting(ClientFactory):
         self._connected = connected
         self._failed = failed
 
-    def buildProtocol(self, addr: IAddress | None) -> HTTPClientConnection:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> HTTPClientConnection:
         connection = HTTPClientConnection()
         connection.on_made = self._connected
         return connection

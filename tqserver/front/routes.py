@@ -11,8 +11,16 @@ from attrs import frozen
 
 from ..plane.messages import Route
 
-_UNRESERVED = re.compile(rb"%(?:2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
-"""Percent-encoded unreserved characters, which mean the same decoded (RFC 3986 section 6.2.2.2)."""
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+"""Characters that mean the same percent-encoded (RFC 3986 section 6.2.2.2)."""
+
+
+def _normal(escape: re.Match[bytes]) -> bytes:
+    """An escape as prefixes are written: none for what needs none, else in upper case (RFC 3986 section 6.2.2.1)."""
+    character = int(escape[0][1:], 16)
+    return bytes((character,)) if character in _UNRESERVED else escape[0].upper()
 
 
 @frozen
@@ -64,7 +72,7 @@ class RouteTable:
         for end in self._boundaries(path):
             key = path[:end]
             if b"%" in key:
-                key = _UNRESERVED.sub(lambda found: bytes((int(found[0][1:], 16),)), key)
+                key = _ESCAPE.sub(_normal, key)
             target = table.get(key)
             if target is not None:
                 return Match(target[0], target[1], end)

@@ -16,10 +16,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from ..errors import Fault
+from ..http1.exchange import ServerExchange
 from ..http1.head import ResponseHead
-from ..http1.server import HTTPServerConnection, HTTPServerFactory, ServerExchange, ServerSettings
+from ..http1.server import HTTPServerConnection, HTTPServerFactory, ServerSettings
 from ..http1.sweep import Sweep
-from ..plane.link import Link, downward
+from ..plane.link import Link, OneLink, downward
 from ..plane.messages import (
     Downward,
     FrontStopped,
@@ -78,7 +79,7 @@ class FrontService:
         @param listen_fds: listening sockets.
         """
         self._listen_fds = list(listen_fds)
-        self._reactor.adoptStreamConnection(control_fd, socket.AF_UNIX, _Once(self._link))
+        self._reactor.adoptStreamConnection(control_fd, socket.AF_UNIX, OneLink(self._link))
         os.close(control_fd)
         self._say(Started(pid=os.getpid()))
         self._load_loop.start(LOAD_PERIOD_S, now=False)
@@ -200,22 +201,3 @@ class FrontService:
             self.site.access_log.close()
         self._say(FrontStopped(cut=cut))
         self._finished()
-
-
-class _Once:
-    """A factory of one protocol that exists already."""
-
-    noisy = False
-
-    def __init__(self, protocol: Link[Downward]) -> None:
-        self._protocol = protocol
-
-    def doStart(self) -> None:
-        """Nothing to start."""
-
-    def doStop(self) -> None:
-        """Nothing to stop."""
-
-    def buildProtocol(self, addr: object) -> Link[Downward]:
-        """The one protocol."""
-        return self._protocol

@@ -224,20 +224,14 @@ class HTTPClientConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         state, self._state = self._state, _State.CLOSED
         self.reusable = False
-        if (
-            state is _State.ANSWERING
-            and self._length is None
-            and not self._answer_chunked
-            and not self._complete
-        ):
-            # The end of the connection is the end of this body (RFC 9112 section 6.3 item 8); a reset is not.
-            if isinstance(reason.value, ConnectionDone):
-                self._complete = True
-                receiver, self._receiver = self._receiver, None
-                if receiver is not None:
-                    receiver.response_end()
         receiver, self._receiver = self._receiver, None
-        if receiver is not None:
+        until_close = state is _State.ANSWERING and self._length is None and not self._answer_chunked
+        if receiver is None:
+            pass
+        elif until_close and isinstance(reason.value, ConnectionDone):
+            # The end of the connection is the end of this body (RFC 9112 section 6.3 item 8); a reset is not.
+            receiver.response_end()
+        else:
             receiver.response_failed(
                 UpstreamFault(
                     "The worker closed the connection before its answer was whole.", reason.getErrorMessage()

@@ -16,9 +16,11 @@ NEVER = float("inf")
 
 
 class Watched(Protocol):
-    """Something with a deadline by the reactor's clock, in seconds; L{NEVER} for none."""
+    """Something with a deadline."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """By the reactor's clock, in seconds; L{NEVER} for none."""
 
     def timed_out(self, now: float) -> None:
         """The deadline has passed. Set another, or it is told again."""

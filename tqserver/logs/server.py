@@ -55,9 +55,21 @@ def event_lines(event: LogEvent) -> list[str]:
     return lines
 
 
+def worth_telling(event: LogEvent) -> bool:
+    """
+    Whether an operator wants to read an event. Not: debugging, and what Twisted itself remarks in passing (a
+    connection that begins, a factory that stops).
+    """
+    level = event.get("log_level", LogLevel.info)
+    if level is LogLevel.debug:
+        return False
+    namespace = str(event.get("log_namespace", ""))
+    return level is not LogLevel.info or not namespace.startswith(("twisted.", "log_legacy"))
+
+
 @implementer(ILogObserver)
 class ServerObserver:
-    """Writes events to a file and a stream. Debug events are left out."""
+    """Writes events that are L{worth telling<worth_telling>} to a file and a stream."""
 
     def __init__(self, log_file: LogFile | None, stream: TextIO | None) -> None:
         """
@@ -68,7 +80,7 @@ class ServerObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event."""
-        if event.get("log_level") is LogLevel.debug:
+        if not worth_telling(event):
             return
         lines = event_lines(event)
         if self._file is not None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
 from .messages import Downward, Message, Upward
@@ -103,3 +104,16 @@ class Link(Protocol, Generic[M]):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost()
+
+
+class OneLink(ServerFactory, Generic[M]):
+    """A factory of a link that exists already, for C{adoptStreamConnection}."""
+
+    noisy = False
+
+    def __init__(self, link: Link[M]) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: IAddress | None) -> Link[M]:
+        """The link."""
+        return self._link

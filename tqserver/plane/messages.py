@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 
-class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=False):
+class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Anything that travels on the link."""
 
 
@@ -99,7 +99,7 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     development: bool = False
 
 
-class Routing(Message):
+class Routing(Message, frozen=True, tag=True, kw_only=True):
     """The complete picture. A front that has it needs nothing else."""
 
     version: int
@@ -108,7 +108,7 @@ class Routing(Message):
     workers: tuple[WorkerRouting, ...] = ()
 
 
-class Retire(Message):
+class Retire(Message, frozen=True, tag=True, kw_only=True):
     """
     Leave gracefully: accept no more, tell keep-alive clients to close, end when the last exchange has ended.
 
@@ -121,23 +121,23 @@ class Retire(Message):
     close_listeners: bool = False
 
 
-class ReopenLogs(Message):
+class ReopenLogs(Message, frozen=True, tag=True, kw_only=True):
     """Close and open log files again (USR1)."""
 
 
-class Started(Message):
+class Started(Message, frozen=True, tag=True, kw_only=True):
     """The front runs and wants a L{Routing}."""
 
     pid: int
 
 
-class Applied(Message):
+class Applied(Message, frozen=True, tag=True, kw_only=True):
     """The front works by this version now: no new exchange goes to an endpoint that is not in it."""
 
     version: int
 
 
-class Drained(Message):
+class Drained(Message, frozen=True, tag=True, kw_only=True):
     """
     The last exchange on an endpoint that a L{Routing} took away has ended, and kept connections to it are closed.
 
@@ -148,7 +148,7 @@ class Drained(Message):
     endpoint: str
 
 
-class Wanted(Message):
+class Wanted(Message, frozen=True, tag=True, kw_only=True):
     """
     Requests wait for a worker. Said when the first request finds no endpoint, and again (at most every
     C{wait_max_s}) while more than C{queue_threshold} wait or one has waited longer than C{wait_max_s}.
@@ -192,7 +192,7 @@ LATENCY_BOUNDS_S = tuple(0.0005 * 2**power for power in range(18))
 """Upper bounds of the latency histogram: half a millisecond to a minute, doubling."""
 
 
-class Load(Message):
+class Load(Message, frozen=True, tag=True, kw_only=True):
     """What a front carries; sent about every 500 ms while anything changes."""
 
     connections: int = 0
@@ -202,7 +202,7 @@ class Load(Message):
     workers: tuple[WorkerLoad, ...] = ()
 
 
-class WorkerSaid(Message):
+class WorkerSaid(Message, frozen=True, tag=True, kw_only=True):
     """A line for a worker's log that came over the data plane (FastCGI's STDERR stream)."""
 
     worker: str
@@ -210,7 +210,7 @@ class WorkerSaid(Message):
     line: str
 
 
-class FrontStopped(Message):
+class FrontStopped(Message, frozen=True, tag=True, kw_only=True):
     """
     The front is about to end.
 

@@ -73,9 +73,7 @@ class Guard:
         """Start the watchman."""
         self._restart = None
         self._started = self._reactor.seconds()
-        source, sink = (
-            os.pipe()
-        )  # Both close-on-exec (PEP 446); spawnProcess hands over the first nevertheless.
+        source, sink = os.pipe()  # Both close-on-exec (PEP 446); spawnProcess hands over the first nevertheless.
         os.set_blocking(sink, False)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         argv = [self._python, "-I", "-S", os.path.abspath(watchman.__file__)]

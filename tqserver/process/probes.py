@@ -78,14 +78,12 @@ def make_probe(
 
 def _in_time(question: Deferred[None], timeout_s: float, clock: IReactorTime) -> Deferred[None]:
     """
-    Bound a question in time, and say whatever went wrong as a L{ProbeFault}.
-
-    The outer L{Deferred} is cancelled by the caller, the inner one by the caller or by the clock; only the
-    latter is an answer.
+    Bound a question in time, and say whatever went wrong as a L{ProbeFault}, but for the caller's own change of
+    mind.
     """
 
     def fail(failure: Failure) -> None:
-        if failure.check(ProbeFault, CancelledError):
+        if failure.check(ProbeFault):
             failure.raiseException()
         if failure.check(ConnectError):
             raise ProbeFault(f"no connection: {failure.getErrorMessage()}")
@@ -94,7 +92,18 @@ def _in_time(question: Deferred[None], timeout_s: float, clock: IReactorTime) ->
     def late(result: object, timeout: float) -> None:
         raise ProbeFault(f"no answer within {round(timeout * 1000)} ms")
 
-    return question.addErrback(fail).addTimeout(timeout_s, clock, late)
+    def cancel(answer: Deferred[None]) -> None:
+        # First: what the question says to its own end is no answer.
+        answer.errback(Failure(CancelledError()))
+        question.cancel()
+
+    def tell(result: Failure | None) -> None:
+        if not answer.called:
+            answer.callback(result)
+
+    answer: Deferred[None] = Deferred(cancel)
+    question.addErrback(fail).addTimeout(timeout_s, clock, late).addBoth(tell)
+    return answer
 
 
 @implementer(IAgentEndpointFactory)

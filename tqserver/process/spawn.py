@@ -107,17 +107,13 @@ def identity_of(user: str | None, group: str | None) -> Identity | None:
             uid, gid, known = entry.pw_uid, entry.pw_gid, True
         except KeyError:
             if not user.isdecimal():
-                raise SpawnFault(
-                    f"there is no user {user!r}", f"create it (adduser --system {user}) or name another"
-                )
+                raise SpawnFault(f"there is no user {user!r}", f"create it (adduser --system {user}) or name another")
             uid = gid = int(user)
     if group is not None:
         try:
             gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
         except KeyError:
-            raise SpawnFault(
-                f"there is no group {group!r}", f"create it (addgroup --system {group}) or name another"
-            )
+            raise SpawnFault(f"there is no group {group!r}", f"create it (addgroup --system {group}) or name another")
     if uid in (None, os.geteuid()) and gid == os.getegid():
         return None
     return Identity(uid=uid, gid=gid, known=known)
@@ -217,9 +213,7 @@ class Spawner:
             )
         except ValueError as error:
             # A NUL in an argument, or a variable whose name no environment can hold.
-            raise SpawnFault(
-                f"{spec.argv[0]} cannot be started: {error}", "correct its arguments and environment"
-            )
+            raise SpawnFault(f"{spec.argv[0]} cannot be started: {error}", "correct its arguments and environment")
         return process
 
 

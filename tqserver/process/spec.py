@@ -117,9 +117,7 @@ class Identity:
     known: bool = True
 
 
-def command_line(
-    spec: ProcessSpec, privileged: bool, tools: Tools, identity: Identity | None = None
-) -> list[str]:
+def command_line(spec: ProcessSpec, privileged: bool, tools: Tools, identity: Identity | None = None) -> list[str]:
     """
     The chain of programs that ends as the worker.
 

@@ -11,6 +11,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
+from functools import partial
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -76,7 +77,7 @@ class Discovery:
             self._watcher.unwatch(name)
         for name, tree in trees.items():
             if self._trees.get(name) != tree:
-                self._watcher.watch(tree, lambda paths, name=name: self._report(name, paths))
+                self._watcher.watch(tree, partial(self._report, name))
         self._trees = trees
 
     def watched(self, worker: str) -> str:

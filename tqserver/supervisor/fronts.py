@@ -31,7 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..backoff import backoff_s
-from ..plane.link import Link, upward
+from ..plane.link import Link, OneLink, upward
 from ..plane.messages import (
     Applied,
     Downward,
@@ -47,6 +47,7 @@ from ..plane.messages import (
     WorkerSaid,
 )
 from .interfaces import EndpointTotals, FrontLoad, FrontStatus, IFronts, WorkerTotals
+from .listening import Listeners
 
 _log = Logger()
 
@@ -134,15 +135,16 @@ class Fronts:
     def __init__(
         self,
         reactor: IFrontsReactor,
-        slots: Sequence[Sequence[socket.socket]],
+        listeners: Listeners,
         guard: Guarding,
         chance: Callable[[], float],
     ) -> None:
         """
-        @param slots: for each front the listening sockets that it inherits.
+        @param listeners: for each front the listening sockets that it inherits; closed at the stop.
         """
         self._reactor = reactor
-        self._slots = slots
+        self._listeners = listeners
+        slots = self._slots = listeners.slots
         self._guard = guard
         self._chance = chance
         self._fronts: list[_Front] = []
@@ -173,7 +175,7 @@ class Fronts:
         link: Link[Upward] = Link(upward(), lambda message: self._heard(front, message), lambda: self._unlinked(front))
         front = _Front(slot, link, self._reactor.seconds())
         self._fronts.append(front)
-        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
+        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, OneLink(link))
         ours.close()
         child_fds: dict[int, int | str] = {1: "r", 2: "r", CONTROL_FD: theirs.fileno()}
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -396,6 +398,8 @@ class Fronts:
         for call in list(self._respawns):
             call.cancel()
         self._respawns.clear()
+        # A front keeps its own copy until it has accepted what waits in it.
+        self._listeners.close()
         gone = [
             front.ended if front.state is _State.LEAVING else self._retire(front, timeout_s, True)
             for front in list(self._fronts)
@@ -404,11 +408,11 @@ class Fronts:
 
     def replace(self) -> Deferred[None]:
         done: Deferred[None] = succeed(None)
-        for slot in range(len(self._slots)):
-            done.addCallback(lambda _, slot=slot: self._replace(slot))
+        for slot in range(len(self._failures)):
+            done.addCallback(self._replace, slot)
         return done
 
-    def _replace(self, slot: int) -> Deferred[None]:
+    def _replace(self, _: None, slot: int) -> Deferred[None]:
         """Start a successor on the same sockets; when it accepts, let the old ones go."""
         if self._stopping:
             return succeed(None)
@@ -478,22 +482,3 @@ def _copy(deferred: Deferred[None]) -> Deferred[None]:
 
     deferred.addCallback(passed)
     return copy
-
-
-class _One:
-    """A factory of one protocol that exists already."""
-
-    noisy = False
-
-    def __init__(self, protocol: Link[Upward]) -> None:
-        self._protocol = protocol
-
-    def doStart(self) -> None:
-        """Nothing to start."""
-
-    def doStop(self) -> None:
-        """Nothing to stop."""
-
-    def buildProtocol(self, addr: object) -> Link[Upward]:
-        """The one protocol."""
-        return self._protocol

@@ -303,7 +303,7 @@ class Checks:
     phase: Phase
     pause_s: Callable[[float], float]
     give_up: bool = True
-    _pause_s: float = 0.0
+    _paused_s: float = 0.0
     _tally: Tally = field(factory=Tally)
     _answered: int = 0
     _reason: str = ""
@@ -311,8 +311,8 @@ class Checks:
     def arm(self) -> None:
         """Check after the next pause."""
         self._answered = self.instance.answered(self.instance.id)
-        self._pause_s = self.pause_s(self._pause_s)
-        self.phase.after(self._pause_s, self._check)
+        self._paused_s = self.pause_s(self._paused_s)
+        self.phase.after(self._paused_s, self._check)
 
     def _check(self) -> None:
         """
@@ -331,7 +331,7 @@ class Checks:
 
     def _failed(self, failure: Failure) -> None:
         """A check was not answered well, or not in time."""
-        if failure.check(ProbeFault):
+        if isinstance(failure.value, ProbeFault):
             self._count(str(failure.value))
         else:
             self._count(f"no answer within {self.instance.config.health.timeout_s:g} s")

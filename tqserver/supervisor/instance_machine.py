@@ -3,8 +3,8 @@ The life of an instance:
 
     idle → starting → ready ⇄ unhealthy → draining → stopping → killing → gone
 
-The timers of a state are its data: entering arms them, leaving cancels them (L{Instance.enter}). Every input is declared
-in every state. Behaviours do not raise; see L{tqserver.supervisor.instance}.
+The timers of a state are its data: entering arms them, leaving cancels them (L{Instance.enter}). Every input is
+declared in every state. Behaviours do not raise; see L{tqserver.supervisor.instance}.
 """
 
 from __future__ import annotations

@@ -114,6 +114,9 @@ class IBuilds(Interface):
     def reconfigure(server: ServerConfig) -> None:
         """Go by a new server configuration from now on."""
 
+    def forget(name: str) -> None:
+        """A worker is no more: end its build, and keep nothing of it in mind."""
+
     def stop() -> Deferred[None]:
         """End what runs. Fires when nothing does any more."""
 

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from ..build import php_pool
 from ..config.model import ServerConfig, WorkerConfig
+from ..errors import ConfigFault
 from ..process.interfaces import IProbe, IProcessObserver, IRunningProcess, ISpawner
 from ..process.ports import PortPool, PortsExhausted
 from ..process.spec import Address, ProcessSpec, SpawnFault, worker_environment
@@ -94,7 +95,7 @@ class Launcher:
         self._probes = probes
         self._environment = own_environment
         self._privileged = privileged
-        self._short_directory = ""
+        self._short_directories: dict[str, str] = {}
 
     def launch(self, order: Order, observer: IProcessObserver) -> Launched:
         """Start an instance; see L{ILauncher}."""
@@ -104,9 +105,12 @@ class Launcher:
         except SpawnFault as fault:
             self._give_back(address)
             raise LaunchFault(fault.reason, fault.remedy)
+        except ConfigFault as fault:
+            self._give_back(address)
+            raise LaunchFault(str(fault), f"see {order.config.file}")
         except OSError as error:
             self._give_back(address)
-            raise LaunchFault(f"cannot prepare {order.instance}: {error}", "see the reason")
+            raise LaunchFault(f"cannot prepare {order.instance}: {error}", f"see to {self.server.var}/run")
         return Launched(process, address, self._probes(order.config, address))
 
     def clear(self, launched: Launched) -> None:
@@ -115,8 +119,9 @@ class Launcher:
 
     def close(self) -> None:
         """Remove what was made for all instances together."""
-        if self._short_directory:
-            _remove(self._short_directory, os.rmdir)
+        for directory in self._short_directories.values():
+            _remove(directory, os.rmdir)
+        self._short_directories = {}
 
     def _address(self, order: Order) -> Address:
         """Where the instance is to listen: nobody else does, or will."""
@@ -135,11 +140,8 @@ class Launcher:
         directory = f"{self.server.var}/run/{order.config.name}"
         path = f"{directory}/{order.instance}.sock"
         if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-            if not self._short_directory:
-                self._short_directory = tempfile.mkdtemp(prefix="tqserver-", dir="/tmp")
-            # The name of the worker may be what is too long: its instance numbers alone are not unique.
-            directory = self._short_directory
-            path = f"{directory}/{abs(hash(order.instance)):x}.sock"
+            directory = self._short_directory(order.config.name)
+            path = f"{directory}/{order.instance.removeprefix(order.config.name + '.')}.sock"
         else:
             os.makedirs(directory, exist_ok=True)
         self._make_private(directory, order.config)
@@ -147,10 +149,19 @@ class Launcher:
             os.unlink(path)
         return path
 
+    def _short_directory(self, name: str) -> str:
+        """A directory for a worker's sockets whose path is short, whatever the project's and the worker's are."""
+        if name not in self._short_directories:
+            self._short_directories[name] = tempfile.mkdtemp(prefix="tqserver-", dir="/tmp")
+        return self._short_directories[name]
+
     def _make_private(self, directory: str, config: WorkerConfig) -> None:
-        """Only the worker's user, and root, may look into a directory."""
+        """
+        Only the worker's user, and root, may look into a directory. A php-fpm master that was started by root stays
+        root; its children are the worker's user, and are given an open socket.
+        """
         os.chmod(directory, 0o700)
-        if config.process.user is not None and self._privileged:
+        if config.process.user is not None and self._privileged and config.type != "php":
             user = config.process.user
             try:
                 entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
@@ -168,14 +179,17 @@ class Launcher:
         environment.update(config.process.environment)
         environment.update(contract)
         argv = fill_in(order.build.argv, config.name, address)
+        user, group = config.process.user, config.process.group
         if config.type == "php":
             argv = self._write_pool(order, address, environment)
+            if self._privileged:
+                user = group = None  # php-fpm sees to its children's itself
         spec = ProcessSpec(
             argv=argv,
             directory=order.build.directory,
             environment=tuple(sorted(environment.items())),
-            user=config.process.user,
-            group=config.process.group,
+            user=user,
+            group=group,
             umask=config.process.umask,
             nice=config.process.nice,
             limits=config.process.limits,
@@ -185,14 +199,29 @@ class Launcher:
 
     def _write_pool(self, order: Order, address: Address, environment: dict[str, str]) -> tuple[str, ...]:
         """Write the configuration of a php-fpm of its own, and tell how to run that."""
-        raise NotImplementedError
+        directory, file = os.path.split(_pool_path(address))
+        text = php_pool.render(
+            order.config,
+            socket=address.path,
+            environment=sorted(environment.items()),
+            development=self.server.development,
+            root=self._privileged,
+        )
+        path = php_pool.write(directory, file, text)
+        return php_pool.command(order.config, order.build.argv[0], path, root=self._privileged)
 
     def _give_back(self, address: Address) -> None:
         """An address is not used any more."""
         if address.path:
             _remove(address.path, os.unlink)
+            _remove(_pool_path(address), os.unlink)
         else:
             self._ports.release(address.port)
+
+
+def _pool_path(address: Address) -> str:
+    """Where the configuration of the php-fpm at this address is kept."""
+    return f"{address.path.removesuffix('.sock')}.conf"
 
 
 def _remove(path: str, remove: Callable[[str], None]) -> None:

@@ -103,14 +103,14 @@ class WorkerObserved:
 class Desired:
     """All workers that should be."""
 
-    workers: tuple[WorkerDesired, ...] = field(default=(), converter=tuple)
+    workers: tuple[WorkerDesired, ...] = ()
 
 
 @frozen
 class Observed:
     """All workers of which something is there."""
 
-    workers: tuple[WorkerObserved, ...] = field(default=(), converter=tuple)
+    workers: tuple[WorkerObserved, ...] = ()
 
 
 def plan(desired: Desired, observed: Observed, now: float) -> tuple[Change, ...]:
@@ -123,8 +123,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> tuple[Change, ...]
     wanted = {worker.name: worker for worker in desired.workers}
     for seen in observed.workers:
         if seen.name not in wanted:
-            changes += _retire(seen.slots, "the worker was removed")
-            changes += _cut(seen.slots)
+            changes += _cut(seen.slots, _retire(seen.slots, "the worker was removed"))
     present = {worker.name: worker for worker in observed.workers}
     for worker in desired.workers:
         changes += _plan_worker(worker, present.get(worker.name) or WorkerObserved(name=worker.name), now)
@@ -158,15 +157,12 @@ def _plan_worker(desired: WorkerDesired, observed: WorkerObserved, now: float) -
     """The changes of one worker that should be there."""
     changes: list[Change] = []
     if desired.off:
-        changes += _retire(observed.slots, desired.off)
-        changes += _cut(observed.slots)
-        return changes
+        return _cut(observed.slots, _retire(observed.slots, desired.off))
     if desired.source > observed.source:
         changes.append(StartBuild(desired.name, desired.source))
     if desired.target is not None:
         changes += _plan_slots(desired.target, desired.scaling, observed, now)
-    changes += _cut(observed.slots)
-    return changes
+    return _cut(observed.slots, changes)
 
 
 def _plan_slots(target: Generation, bounds: ScalingConfig, observed: WorkerObserved, now: float) -> list[Change]:
@@ -216,8 +212,10 @@ def _retire(slots: tuple[SlotView, ...] | list[SlotView], reason: str) -> list[C
     return [RetireSlot(slot.id, slot.due or reason) for slot in slots if slot.state is not SlotState.RETIRING]
 
 
-def _cut(slots: tuple[SlotView, ...]) -> list[Change]:
-    """Hurry the oldest of too many retiring slots."""
-    retiring = sorted((slot for slot in slots if slot.state is SlotState.RETIRING), key=lambda slot: slot.serial)
+def _cut(slots: tuple[SlotView, ...], changes: list[Change]) -> list[Change]:
+    """The changes, and with them the oldest of too many retiring slots hurried."""
+    leaving = {change.slot for change in changes if isinstance(change, RetireSlot)}
+    retiring = [slot for slot in slots if slot.state is SlotState.RETIRING or slot.id in leaving]
+    retiring.sort(key=lambda slot: slot.serial)
     excess = retiring[: max(len(retiring) - RETIRING_MAX, 0)]
-    return [StopSlot(slot.id, "too many are draining") for slot in excess if not slot.cut]
+    return changes + [StopSlot(slot.id, "too many are draining") for slot in excess if not slot.cut]

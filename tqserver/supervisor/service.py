@@ -149,7 +149,7 @@ class Supervisor(Service):
 
     def startService(self) -> None:
         """Begin: build, start and route to everything that is configured."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self.life = Life.RUNNING
         self._fronts.on_wanted(self._take_wanted)
         self._fronts.on_load(self.wake)
@@ -170,7 +170,7 @@ class Supervisor(Service):
         if self.life is Life.NEW:
             self._end(None)
         elif self.life is Life.RUNNING:
-            super().stopService()
+            super().stopService()  # type: ignore[no-untyped-call]
             self.life = Life.DRAINING
             self._discovery.stop()
             self._stop()
@@ -233,8 +233,8 @@ class Supervisor(Service):
     def plan(self, now: float) -> tuple[Change, ...]:
         """What is to be done now; nothing is done."""
         workers = list(self.workers.values())
-        desired = Desired([worker.desired() for worker in workers if not worker.removed])
-        return plan(desired, Observed([worker.observed(now) for worker in workers]), now)
+        desired = Desired(tuple(worker.desired() for worker in workers if not worker.removed))
+        return plan(desired, Observed(tuple(worker.observed(now) for worker in workers)), now)
 
     def _run(self) -> None:
         """One turn of the loop."""
@@ -291,6 +291,7 @@ class Supervisor(Service):
         for name in [name for name, worker in self.workers.items() if worker.removed and not worker.slots]:
             del self.workers[name]
             self._logs.forget(name)
+            self._builds.forget(name)
         if not any(worker.slots for worker in self.workers.values()):
             waiting, self._empty = self._empty, []
             for empty in waiting:
@@ -304,12 +305,11 @@ class Supervisor(Service):
         config = worker.build_started(source)
 
         def failed(failure: Failure) -> None:
-            if failure.check(BuildFault):
+            if isinstance(failure.value, BuildFault):
                 worker.build_failed(source, failure.value)
-                return
-            self._mistake(failure)
-            fault = BuildFault(reason=f"the build broke: {failure.getErrorMessage()}", kind="failed")
-            worker.build_failed(source, fault)
+            else:
+                self._mistake(failure)
+                worker.build_failed(source, BuildFault(f"the build broke: {failure.value}"))
 
         def ended(build: Build) -> None:
             worker.build_ended(source, config, build)
@@ -460,6 +460,11 @@ class Supervisor(Service):
         return worker
 
     # Status
+
+    def builds_in_use(self, name: str) -> frozenset[str]:
+        """Keys of a worker's builds that must not be removed; for L{tqserver.build.Builds}."""
+        worker = self.workers.get(name)
+        return worker.builds_in_use() if worker is not None else frozenset()
 
     def status(self) -> ServerStatus:
         """Everything, as outsiders see it."""

@@ -18,6 +18,7 @@ from automat import TypeMachineBuilder
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from ..build import Build
 from ..config.model import PoolConfig, WorkerConfig
 from .changes import Generation
 from .history import Death, History, Hold, consequence
@@ -80,6 +81,7 @@ class Slot:
     serial: int
     generation: Generation
     config: WorkerConfig
+    build: Build
     make: Callable[[Slot], Instance]
     clock: IReactorTime
     wall_clock: Callable[[], float]

@@ -156,5 +156,5 @@ def quantile_s(counts: tuple[int, ...], share: float) -> float:
     for index, counted in enumerate(counts):
         seen += counted
         if seen >= rank:
-            return LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)]
-    return LATENCY_BOUNDS_S[-1]
+            return float(LATENCY_BOUNDS_S[min(index, len(LATENCY_BOUNDS_S) - 1)])
+    return float(LATENCY_BOUNDS_S[-1])

@@ -188,13 +188,13 @@ class Worker:
         if generation != self.target or self.good is None:
             return
         self._slots_made += 1
-        good = self.good
         slot = Slot(
             id=f"{self.name}#{self._slots_made}",
             serial=self._slots_made,
             generation=generation,
-            config=good.config,
-            make=lambda slot: self._make_instance(slot, good.build),
+            config=self.good.config,
+            build=self.good.build,
+            make=self._make_instance,
             clock=self.around.clock,
             wall_clock=self.around.wall_clock,
             chance=self.around.chance,
@@ -217,18 +217,23 @@ class Worker:
         if slot is not None:
             slot.inputs.stop_now()
 
+    def builds_in_use(self) -> frozenset[str]:
+        """Keys of the builds that instances run from, or will."""
+        good = {self.good.build.key} if self.good is not None else set()
+        return frozenset(good | {slot.build.key for slot in self.slots.values()})
+
     def stop_all(self) -> None:
         """Let all slots end now."""
         for slot in list(self.slots.values()):
             slot.inputs.stop_now()
 
-    def _make_instance(self, slot: Slot, build: Build) -> Instance:
+    def _make_instance(self, slot: Slot) -> Instance:
         """The next instance of a slot."""
         self._instances_made += 1
         instance_id = f"{self.name}.{slot.generation.serial}.{self._instances_made}"
         instance = Instance(
             id=instance_id,
-            order=Order(slot.config, build, instance_id, slot.generation.serial),
+            order=Order(slot.config, slot.build, instance_id, slot.generation.serial),
             config=slot.config,
             pool=self.server.workers,
             clock=self.around.clock,

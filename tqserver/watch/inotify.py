@@ -274,9 +274,7 @@ class InotifyWatcher:
                     self._disuse(old, _Use(branch, found.path))
                 branch.folders[found.path] = wd
                 if len(branch.folders) > FOLDERS_MAX:
-                    raise _TooMany(
-                        f"it has more than {FOLDERS_MAX} folders; should one be in file_watcher.ignore?"
-                    )
+                    raise _TooMany(f"it has more than {FOLDERS_MAX} folders; should one be in file_watcher.ignore?")
             elif not quiet:
                 branch.news.changed(found.path)
         for path, error in walk.failed:
@@ -317,9 +315,7 @@ class InotifyWatcher:
 
     def _overflowed(self) -> None:
         """Events were lost: of new folders, too, so that all watches are made anew."""
-        log.warn(
-            "The kernel dropped file events (fs.inotify.max_queued_events); everything is looked at again"
-        )
+        log.warn("The kernel dropped file events (fs.inotify.max_queued_events); everything is looked at again")
         for branch in list(self._branches.values()):
             self._replant(branch)
 

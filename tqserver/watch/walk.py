@@ -66,7 +66,7 @@ class Walk:
 
     def below(self, relative: str = "") -> Iterator[Found]:
         """
-        Everything from this folder downwards, the folder first. Entries of a folder come sorted by name.
+        Everything from this folder downwards, the folder first: then its files by name, then its folders.
 
         @param relative: a folder's path from the top; empty for the whole tree. Nothing is yielded if it is
             missing.

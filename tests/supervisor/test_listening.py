@@ -1,0 +1,71 @@
+"""The listening sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tqserver.config.model import ListenConfig
+from tqserver.supervisor.listening import Listeners, ListenFault
+
+
+class ListeningTests(SynchronousTestCase):
+    """Opened once, inherited by many."""
+
+    def open(self, *listen: ListenConfig, fronts: int = 2) -> Listeners:
+        """Open listeners for the time of the test."""
+        listeners = Listeners(listen, fronts)
+        self.addCleanup(listeners.close)
+        return listeners
+
+    def test_a_socket_for_each_front(self) -> None:
+        """Each front has a socket of its own, all at the same port, so that the kernel spreads connections."""
+        listeners = self.open(ListenConfig(address="127.0.0.1", port=0), fronts=3)
+        ports = {listening.getsockname()[1] for sockets in listeners.slots for listening in sockets}
+        self.assertEqual(([len(sockets) for sockets in listeners.slots], len(ports)), ([1, 1, 1], 1))
+        (port,) = ports
+        self.assertEqual(listeners.addresses, [f"http://127.0.0.1:{port}"])
+
+    def test_waiting_connections_survive(self) -> None:
+        """A connection that nobody has accepted waits as long as the socket is open here."""
+        listeners = self.open(ListenConfig(address="127.0.0.1", port=0), fronts=1)
+        (listening,) = listeners.slots[0]
+        inherited = listening.dup()
+        client = socket.create_connection(listening.getsockname(), 5)
+        self.addCleanup(client.close)
+        client.sendall(b"x")
+        inherited.close()
+        connection, _ = listening.accept()
+        self.addCleanup(connection.close)
+        self.assertEqual(connection.recv(1), b"x")
+
+    def test_taken(self) -> None:
+        """A port that somebody listens on is refused, with what would mend it, even if he would share it."""
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            error = self.assertRaises(ListenFault, Listeners, [ListenConfig(address="127.0.0.1", port=port)], 1)
+        self.assertIn(f"port {port}: Address already in use. Who has it: ss", str(error))
+
+    def test_all_or_none(self) -> None:
+        """When one cannot be opened, none stays open."""
+        path = os.path.abspath(self.mktemp())
+        bad = ListenConfig(address="192.0.2.1", port=0)
+        self.assertRaises(ListenFault, Listeners, [ListenConfig(unix=path), bad], 1)
+        self.assertFalse(os.path.exists(path))
+        self.assertRaises(ListenFault, Listeners, [ListenConfig(address="not an address", port=0)], 1)
+
+    def test_unix(self) -> None:
+        """A UNIX socket is shared by the fronts, replaces one that was left behind, and is removed at the end."""
+        path = os.path.abspath(self.mktemp())
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        listeners = self.open(ListenConfig(unix=path))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        listeners.close()
+        self.assertFalse(os.path.exists(path))

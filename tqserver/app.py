@@ -1,0 +1,222 @@
+"""
+The composition root: the only place that knows all parts of the supervisor process, and puts them together.
+
+A start is: lock, guard, listeners, fronts, supervisor, admin socket. A stop is the same the other way round, and each
+step waits for the one before.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import classImplements
+
+from .admin.site import admin_site, listen_admin
+from .build import Builds
+from .config.load import load_project
+from .config.model import Project, ServerConfig, WorkerConfig
+from .fastcgi.ping import ping
+from .logs.files import LogFile
+from .logs.workers import WorkerLogs
+from .process.guard import Guard
+from .process.interfaces import IProbe
+from .process.lock import REFRESH_S, Locked, ProjectLock
+from .process.ports import PortPool
+from .process.probes import make_probe
+from .process.spawn import Spawner
+from .process.spec import Address
+from .process.usage import Usage, measure
+from .supervisor.fronts import Fronts
+from .supervisor.interfaces import IBuilds, IWorkerLogs
+from .supervisor.launch import Launcher
+from .supervisor.listening import Listeners, ListenFault
+from .supervisor.service import Supervisor
+from .supervisor.status import to_json
+from .watch import make_watcher
+
+_log = Logger("tqserver")
+
+# These live on lower floors than the interfaces that they provide.
+classImplements(Builds, IBuilds)
+classImplements(WorkerLogs, IWorkerLogs)
+
+
+class Server(Service):
+    """The whole of the supervisor process."""
+
+    name = "tqserver"
+
+    def __init__(
+        self, reactor: Any, project: Project, config_file: str, mode: str | None, log_file: LogFile | None
+    ) -> None:
+        """
+        @param reactor: a full one: processes, sockets, threads, time.
+        @param project: the configuration to begin with.
+        @param config_file: where it was read, and is read again.
+        @param mode: the mode of the command line, or L{None}.
+        @param log_file: the server's own log file, for USR1.
+        """
+        self._reactor = reactor
+        self._project = project
+        self._config_file = config_file
+        self._mode = mode
+        self._log_file = log_file
+        self._lock = ProjectLock(f"{project.server.var}/tqserver.lock")
+        self._refresh = LoopingCall(self._refresh_lock)
+        self._refresh.clock = reactor
+        self._guard = Guard(reactor)
+        self._logs = WorkerLogs()
+        self._admin: IListeningPort | None = None
+        self._signals = 0
+
+    # Life.
+
+    def privilegedStartService(self) -> None:
+        """Take the project and its ports, or end with a message."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            self._lock.take()
+        except (Locked, OSError) as error:
+            raise SystemExit(f"tqserver: {error}")
+        http = self._project.server.http
+        try:
+            self._listeners = Listeners(http.listen, http.fronts)
+        except ListenFault as fault:
+            self._lock.release()
+            raise SystemExit(f"tqserver: {fault}")
+
+    def startService(self) -> None:
+        """Put everything together and begin."""
+        super().startService()  # type: ignore[no-untyped-call]
+        reactor, project = self._reactor, self._project
+        server = project.server
+        self._refresh.start(REFRESH_S, now=False)
+        self._guard.start()
+        spawner = Spawner(reactor, self._guard)
+        self._fronts = Fronts(reactor, self._listeners, self._guard, random.random)
+        self._fronts.set_drain_timeout(server.http.stop_timeout_s)
+        self._fronts.on_said(self._logs.said)
+        self._ports = PortPool(
+            server.workers.port_first, server.workers.port_last, clock=reactor
+        )
+        self._launcher = Launcher(server, spawner, self._ports, self._probe, os.environ, os.geteuid() == 0)
+        self._builds = Builds(reactor, spawner, server)
+        watcher = make_watcher(reactor, server.watch.debounce_s)
+        self.supervisor = Supervisor(
+            reactor,
+            project,
+            self._load,
+            self._launcher,
+            IBuilds(self._builds),
+            watcher,
+            self._fronts,
+            IWorkerLogs(self._logs),
+            self._measure,
+            random.random,
+            time.time,
+            self._reconfigured,
+        )
+        self._fronts.start()
+        self.supervisor.startService()
+        self._listen_admin(server)
+        reactor.callWhenRunning(self._install_signals)
+        _log.info(
+            "serving {directory} in {mode} mode on {addresses}",
+            directory=server.workers.directory,
+            mode=server.mode,
+            addresses=", ".join(self._listeners.addresses),
+        )
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """
+        Drain, stop everything, and give everything back.
+
+        @return: a Deferred that fires when nothing is left.
+        """
+        if not self.running:
+            return
+        super().stopService()  # type: ignore[no-untyped-call]
+        _log.info("stopping")
+        yield self.supervisor.stopService()
+        if self._admin is not None:
+            yield self._admin.stopListening()
+        self._listeners.close()
+        self._launcher.close()
+        yield self._guard.stop()
+        self._refresh.stop()
+        self._logs.close()
+        self._lock.release()
+        _log.info("stopped")
+
+    # Parts.
+
+    def _load(self) -> Project:
+        return load_project(self._config_file, self._mode, os.environ, os.cpu_count() or 1)
+
+    def _probe(self, config: WorkerConfig, address: Address) -> IProbe | None:
+        def ask() -> Deferred[None]:
+            return ping(self._reactor, address.path or (address.host, address.port), config.health.timeout_s)
+
+        return make_probe(config.health, address, self._reactor, ask)
+
+    def _measure(self, pids: list[int]) -> Deferred[dict[int, Usage]]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), measure, pids)
+
+    def _reconfigured(self, server: ServerConfig) -> None:
+        self._launcher.server = server
+        self._ports.resize(server.workers.port_first, server.workers.port_last)
+
+    def _listen_admin(self, server: ServerConfig) -> None:
+        site = admin_site(lambda: to_json(self.supervisor.status()), self._healthy)
+        try:
+            self._admin = listen_admin(self._reactor, server.admin_socket, site)
+        except OSError as error:
+            _log.error("no admin socket at {path}: {error}", path=server.admin_socket, error=str(error))
+
+    def _healthy(self) -> bool:
+        return all(worker.state in ("healthy", "disabled") for worker in self.supervisor.status().workers)
+
+    def _refresh_lock(self) -> None:
+        if not self._lock.refresh():
+            _log.error("the lock of the project was lost; another server may run it now")
+
+    # Signals.
+
+    def _install_signals(self) -> None:
+        self._on_signal(signal.SIGTERM, self._stop)
+        self._on_signal(signal.SIGINT, self._stop)
+        self._on_signal(signal.SIGHUP, self.supervisor.reload)
+        self._on_signal(signal.SIGUSR1, self._reopen)
+        self._on_signal(signal.SIGUSR2, self._fronts.replace)
+
+    def _on_signal(self, number: int, act: Callable[[], object]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _stop(self) -> None:
+        """Stop gracefully; asked a third time, at once: the guard ends whatever is left."""
+        self._signals += 1
+        if self._signals == 1:
+            self._reactor.stop()
+        elif self._signals == 2:
+            _log.warn("already stopping; once more ends everything at once")
+        else:
+            os._exit(1)
+
+    def _reopen(self) -> None:
+        if self._log_file is not None:
+            self._log_file.reopen()
+        self._logs.reopen()
+        self._fronts.reopen_logs()
+
