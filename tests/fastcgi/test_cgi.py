@@ -33,7 +33,7 @@ class EnvironmentTests(SynchronousTestCase):
     """What a script learns of a request."""
 
     def test_front_controller(self) -> None:
-        """A framework behind a mount prefix can build its URLs: the path as it was sent, the script below the prefix."""
+        """A framework behind a mount prefix can build its URLs: it has the path as sent, the script below the prefix."""
         found = variables(request_head(b"GET", b"/blog/posts/1?page=2%20", host=b"shop.test:8443"))
         self.assertEqual(
             found,
@@ -171,7 +171,8 @@ class ResponseHeadTests(SynchronousTestCase):
     def test_framing_is_ours(self) -> None:
         """What a script says of connections and codings is left out; its length is a number."""
         head, _ = whole(
-            b"Content-Length: 12\nTransfer-Encoding: chunked\nConnection: X-Own, keep-alive\nX-Own: 1\nKeep-Alive: 5\nA: b\n\n"
+            b"Content-Length: 12\nTransfer-Encoding: chunked\nConnection: X-Own, keep-alive\n"
+            b"X-Own: 1\nKeep-Alive: 5\nA: b\n\n"
         )
         self.assertEqual(head.headers, [(b"A", b"b")])
         self.assertEqual(head.content_length, 12)

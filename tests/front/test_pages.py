@@ -52,7 +52,7 @@ def everything(head: RequestHead | None, development: bool, fault: Fault | None 
     """An answer that was given all there is to tell."""
     fault = fault or ServerFault("It is not built.", "exit code 1 in /srv/secret", retry_after_s=5)
     return error_response(
-        head, fault, "req-1", development, worker="index", remedy="Install Go.", output="main.go:1: oops"
+        head, fault, "req-1", development, worker="shopfront", remedy="Install Go.", output="main.go:1: oops"
     )
 
 
@@ -114,7 +114,7 @@ class HeadTests(SynchronousTestCase):
 class SecrecyTests(SynchronousTestCase):
     """What strangers are told, and what developers."""
 
-    SECRETS = ("/srv/secret", "exit code", "index", "Install Go", "main.go")
+    SECRETS = ("/srv/secret", "exit code", "shopfront", "Install Go", "main.go")
 
     def test_production(self) -> None:
         """In production nobody learns more than the reason and the number to quote."""
@@ -144,7 +144,7 @@ class SecrecyTests(SynchronousTestCase):
                 "detail": "It is not built.",
                 "request_id": "req-1",
                 "retry_after": 5,
-                "worker": "index",
+                "worker": "shopfront",
                 "cause": "exit code 1 in /srv/secret",
                 "remedy": "Install Go.",
                 "output": "main.go:1: oops",

@@ -14,7 +14,7 @@ class LedgerTests(SynchronousTestCase):
     """A small round with real workers of every kind."""
 
     def test_nothing_is_lost(self) -> None:
-        """While workers are saved, configured, scaled and killed, every request of 16 clients is answered as it should."""
+        """While workers are saved, configured, scaled and killed, every request is answered as it should be."""
         missing = missing_tools(SMALL.kinds)
         if missing and not os.environ.get("CI"):
             raise SkipTest(f"needs {', '.join(missing.values())}")

@@ -390,6 +390,18 @@ class World:
             if answer is not None:
                 self.answer(answer)
 
+    def leap(self, seconds: float) -> None:
+        """Time passes, from one timer to the next."""
+        end = self.clock.seconds() + seconds
+        self.settle()
+        while True:
+            due = [call.getTime() for call in self.clock.getDelayedCalls()]
+            next_s = min([*due, end])
+            self.clock.advance(max(next_s - self.clock.seconds(), 0.0))
+            self.settle()
+            if next_s >= end:
+                return
+
     def answer(self, reason: str = "") -> None:
         """All probes that wait are answered."""
         for probe in self.probes.values():

@@ -402,6 +402,8 @@ class Worker:
                 return OPEN
             remedy = "tqctl start" if self.stopped and self.config.enabled else "enabled: true"
             return Closed(self.off, "" if self.config.type in NOT_YET else remedy)
+        if self.pinned == 0:
+            return Closed("the worker was scaled to no instances by an operator", "tqctl scale")
         if self.building or self.source > self.built:
             return OPEN
         fresh = [slot for slot in self.slots.values() if slot.generation == self.target]

@@ -130,7 +130,7 @@ class Inotify(FileDescriptor):
     def close(self) -> None:
         """Give the instance back to the kernel; nothing is called any more."""
         if self._fd >= 0:
-            self.connectionLost(Failure(CONNECTION_DONE))  # type: ignore[no-untyped-call]
+            self.connectionLost(Failure(CONNECTION_DONE))
 
     def fileno(self) -> int:
         """The file descriptor for the reactor."""
@@ -144,7 +144,7 @@ class Inotify(FileDescriptor):
             return None
         except OSError as error:
             self._lost(str(error))
-            return Failure(CONNECTION_LOST)  # type: ignore[no-untyped-call]
+            return Failure(CONNECTION_LOST)
         self._events(parse_events(data))
         return None
 
