@@ -33,7 +33,7 @@ class EnvironmentTests(SynchronousTestCase):
     """What a script learns of a request."""
 
     def test_front_controller(self) -> None:
-        """A framework behind a mount prefix can build its URLs: it has the path as sent, the script below the prefix."""
+        """A framework behind a mount prefix can build its URLs: path as sent, script below the prefix."""
         found = variables(request_head(b"GET", b"/blog/posts/1?page=2%20", host=b"shop.test:8443"))
         self.assertEqual(
             found,

@@ -46,6 +46,7 @@ class PoolCase(SynchronousTestCase):
     """A pool of two connections, and what it connects to."""
 
     def setUp(self) -> None:
+        self.taken: list[Deferred[FastCGIConnection]] = []
         self.reactor = MemoryReactorClock()
         self.fpm = FakeFPM(self.reactor)
         self.sweep = Sweep(self.reactor)
@@ -53,7 +54,9 @@ class PoolCase(SynchronousTestCase):
 
     def take(self, fresh: bool = False, first: bool = False) -> Deferred[FastCGIConnection]:
         """Ask for a connection."""
-        return self.pool.take(fresh=fresh, waiting_max=2, timeout_s=10.0, first=first)
+        taken = self.pool.take(fresh=fresh, waiting_max=2, timeout_s=10.0, first=first)
+        self.taken.append(taken)
+        return taken
 
     def begin(self, taken: Deferred[FastCGIConnection], body: bytes = b"", whole: bool = True) -> Receiver:
         """Begin a request on what was taken."""
@@ -63,6 +66,8 @@ class PoolCase(SynchronousTestCase):
 
     def tearDown(self) -> None:
         """Nothing is looked after for ever."""
+        for taken in self.taken:
+            taken.addErrback(lambda failure: failure.trap(Unreachable) and None)
         self.pool.close()
         for wire in self.fpm.wires:
             wire.lose()
@@ -303,7 +308,7 @@ class ConnectionTests(PoolCase):
         self.assertTrue(wire.closed)
 
     def test_abandon(self) -> None:
-        """A request that nobody wants is aborted and its connection closed, in the end by force; nothing more is told."""
+        """A request that nobody wants is aborted and its connection closed; nothing more is told."""
         wire, receiver = self.request()
         wire.records()
         connection = wire.protocol

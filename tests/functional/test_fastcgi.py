@@ -50,7 +50,7 @@ SCRIPTS = {
     "big.php": "<?php $block = str_repeat('0123456789abcdef', 65536);"
     " for ($i = 0; $i < 40; $i++) { echo $block; flush(); }",
     "warn.php": "<?php error_log('one line'); error_log('another'); echo 'fine';",
-    "shout.php": "<?php $err = fopen('php://stderr', 'w'); fwrite($err, \"heard\\n\"); fwrite($err, 'half'); echo 'fine';",
+    "shout.php": "<?php $err = fopen('php://stderr', 'w'); fwrite($err, \"heard\\n\"); echo 'fine';",
     "status.php": "<?php http_response_code(404); echo 'no';",
     "lazy.php": "<?php echo 'early';",
     "pid.php": "<?php echo getmypid();",

@@ -96,7 +96,20 @@ class ReverseProxy(WorkerResource):
     readers.
 
     Unlike C{ReverseProxyResource} it keeps the client's C{Host}.
+
+    @ivar site: has a single worker, those servers.
     """
+
+    site: Site
+
+    def __init__(self, reactor: IReactorTime, site: Site, base: str = "") -> None:
+        """See L{ReverseProxy.to}, which makes the site as well."""
+        super().__init__(reactor, site, base)
+
+    def close(self) -> None:
+        """Serve no more, and close the connections that are kept; those in use are closed as they fall
+        idle."""
+        self.site.apply(Routing(version=self.site.routing.version + 1))
 
     @classmethod
     def to(

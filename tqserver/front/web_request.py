@@ -301,4 +301,4 @@ def _reset_stream(request: WebRequest) -> None:
         connection.conn.reset_stream(stream_id, error_code=ErrorCodes.INTERNAL_ERROR)
         if connection._tryToWriteControlData():
             connection._requestDone(stream_id)
-    request.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+    request.connectionLost(Failure(ConnectionAborted()))
