@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -88,13 +89,21 @@ class Server(Service):
         try:
             self._lock.take()
         except (Locked, OSError) as error:
-            raise SystemExit(f"tqserver: {error}")
+            raise self._refusal(str(error))
         http = self._project.server.http
         try:
             self._listeners = Listeners(http.listen, http.fronts)
         except ListenFault as fault:
             self._lock.release()
-            raise SystemExit(f"tqserver: {fault}")
+            raise self._refusal(str(fault))
+
+    def _refusal(self, reason: str) -> SystemExit:
+        """End before the beginning: told where a person looks, though twistd has taken the usual stderr for its log."""
+        if self._log_file is not None:
+            self._log_file.write([f"tqserver: {reason}"])
+        if sys.__stderr__ is not None:
+            print(f"tqserver: {reason}", file=sys.__stderr__)
+        return SystemExit(1)
 
     def startService(self) -> None:
         """Put everything together and begin."""
@@ -107,9 +116,7 @@ class Server(Service):
         self._fronts = Fronts(reactor, self._listeners, self._guard, random.random)
         self._fronts.set_drain_timeout(server.http.stop_timeout_s)
         self._fronts.on_said(self._logs.said)
-        self._ports = PortPool(
-            server.workers.port_first, server.workers.port_last, clock=reactor
-        )
+        self._ports = PortPool(server.workers.port_first, server.workers.port_last, clock=reactor)
         self._launcher = Launcher(server, spawner, self._ports, self._probe, os.environ, os.geteuid() == 0)
         self._builds = Builds(reactor, spawner, server)
         watcher = make_watcher(reactor, server.watch.debounce_s)
@@ -219,4 +226,3 @@ class Server(Service):
             self._log_file.reopen()
         self._logs.reopen()
         self._fronts.reopen_logs()
-

@@ -78,8 +78,10 @@ class Options(UsageOptions):
         if problems:
             raise SystemExit("\n".join(map(str, problems)) + f"\n{_count(len(problems))}")
         workers = len(self.project.workers)
-        print(f"{self['config']} is good, and so {'are its' if workers != 1 else 'is its'} {workers} "
-              f"{'workers' if workers != 1 else 'worker'}.")
+        print(
+            f"{self['config']} is good, and so {'are its' if workers != 1 else 'is its'} {workers} "
+            f"{'workers' if workers != 1 else 'worker'}."
+        )
         raise SystemExit(0)
 
 

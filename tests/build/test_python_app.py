@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -96,3 +98,29 @@ class PrepareTests(SynchronousTestCase):
         self.patch(python_app.importlib.util, "find_spec", lambda name: object())
         python_app.prepare(asgi, True)
         self.assertEqual(self.executed, [])
+
+
+class ServeASGITests(SynchronousTestCase):
+    """Where uvicorn is told to listen."""
+
+    def setUp(self) -> None:
+        """A uvicorn that only remembers."""
+        self.calls: list[dict[str, object]] = []
+        uvicorn = ModuleType("uvicorn")
+        uvicorn.run = lambda application, **settings: self.calls.append(settings)  # type: ignore[attr-defined]
+        self.patch(sys, "modules", {**sys.modules, "uvicorn": uvicorn})
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("WORKER_")}
+        self.patch(os, "environ", environment)
+
+    def test_port(self) -> None:
+        """On the worker's port, on this machine only."""
+        os.environ["WORKER_PORT"] = "9001"
+        python_app.serve_asgi(asgi)
+        self.assertEqual((self.calls[0]["host"], self.calls[0]["port"]), ("127.0.0.1", 9001))
+
+    def test_socket(self) -> None:
+        """Or on its socket."""
+        os.environ["WORKER_SOCKET"] = "/run/w.sock"
+        python_app.serve_asgi(asgi)
+        self.assertEqual(self.calls[0]["uds"], "/run/w.sock")
+        self.assertNotIn("port", self.calls[0])

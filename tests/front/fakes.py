@@ -91,6 +91,7 @@ class FakeExchange:
         self.server_host = "192.0.2.1"
         self.server_port = 8080
         self.secure = False
+        self.mount = b""
         self.started = started
         self.status = 0
         self.sent_bytes = 0

@@ -78,7 +78,7 @@ class BuildsCase(TestCase):
             build = await building
         except BuildFault as fault:
             return fault
-        self.fail(f"{build} should have failed")
+        raise AssertionError(f"{build} should have failed")
 
     async def output(self, build: Build, **environment: str) -> str:
         """What an instance says."""
@@ -306,7 +306,7 @@ class PythonBuildTests(BuildsCase):
                 await deferLater(reactor, STEP_S)
             else:
                 return await readBody(response)
-        self.fail("nobody listens")
+        raise AssertionError("nobody listens")
 
     async def test_import_error(self) -> None:
         """An application that cannot be imported is told as a failed build, with the reason."""

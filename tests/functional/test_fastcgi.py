@@ -19,7 +19,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.build.php_pool import command, render, write
 from tqserver.config.model import PHPConfig, PHPPoolConfig, ProcessConfig, RouteConfig, WorkerConfig
-from tqserver.errors import Fault
+from tqserver.errors import Fault, Unreachable
 from tqserver.fastcgi.ping import ping
 from tqserver.front.forward_fastcgi import FastCGIForwarder
 from tqserver.http1.head import RequestHead
@@ -397,11 +397,17 @@ class PHPTests(PHPCase):
     def test_gone(self):  # type: ignore[no-untyped-def]
         """Without php-fpm, a request was provably not seen and may be given to another endpoint; a ping fails."""
         self.fpm.stop()
+        while True:  # Children hold the socket open for a moment longer than the master.
+            try:
+                yield ping(reactor, self.fpm.socket, 1.0)  # type: ignore[arg-type]
+            except Unreachable:
+                break
+            except Fault:
+                yield later(0.01)
         _, outcome = self.start(request_head(b"POST", b"/blog/echo.php", content_length=3))
         yield outcome.over
         assert outcome.fault is not None
         self.assertEqual((outcome.fault.status, outcome.retryable), (502, True))
-        yield self.assertFailure(ping(reactor, self.fpm.socket, 1.0), Fault)  # type: ignore[arg-type]
 
 
 class ShortLivedChildrenTests(PHPTests):

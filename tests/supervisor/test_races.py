@@ -87,10 +87,23 @@ class Races(RuleBasedStateMachine):
         running = self.world.spawner.running
         return running[number % len(running)] if running else None
 
-    @initialize()
-    def begin(self) -> None:
-        """The server starts."""
+    @initialize(serves=st.booleans())
+    def begin(self, serves: bool) -> None:
+        """The server starts; or it has run well for a while."""
         self.world.start()
+        if serves:
+            self.world.fronts.want("lazy")
+            self.all_goes_well(1)
+
+    @rule(steps=st.integers(1, 10))
+    def all_goes_well(self, steps: int) -> None:
+        """For a while builds end well, checks are answered, and time passes."""
+        for _ in range(steps):
+            for name in list(self.world.builds.waiting):
+                self.world.built(name, f"f{self.builds}")
+            for _ in range(4):
+                self.world.leap(0.05)
+                self.world.answer()
 
     # What may happen.
 
@@ -109,6 +122,7 @@ class Races(RuleBasedStateMachine):
             self.world.watcher.changed("workers", name)
         self.world.settle()
 
+    @precondition(lambda self: self.world.builds.waiting)
     @rule(name=names, new=st.booleans())
     def build_ends_well(self, name: str, new: bool) -> None:
         """A build ends, with a new result or with the old one."""
@@ -116,6 +130,7 @@ class Races(RuleBasedStateMachine):
             self.builds += new
             self.world.built(name, f"f{self.builds}")
 
+    @precondition(lambda self: self.world.builds.waiting)
     @rule(name=names)
     def build_ends_badly(self, name: str) -> None:
         """A build fails."""
@@ -123,11 +138,13 @@ class Races(RuleBasedStateMachine):
             self.world.builds.fail(name)
             self.world.settle()
 
+    @precondition(lambda self: any(probe.waiting for probe in self.world.probes.values()))
     @rule(well=st.booleans())
     def checks_are_answered(self, well: bool) -> None:
         """All checks that wait are answered."""
         self.world.answer("" if well else "status 500")
 
+    @precondition(lambda self: any(probe.waiting for probe in self.world.probes.values()))
     @rule(number=index, well=st.booleans())
     def one_check_is_answered(self, number: int, well: bool) -> None:
         """One check is answered."""
@@ -136,6 +153,7 @@ class Races(RuleBasedStateMachine):
             waiting[number % len(waiting)].answer("" if well else "status 500")
             self.world.settle()
 
+    @precondition(lambda self: self.world.spawner.running)
     @rule(number=index, code=st.sampled_from([0, 1, None]))
     def process_ends(self, number: int, code: int | None) -> None:
         """A process exits, or is killed from outside."""
@@ -144,6 +162,7 @@ class Races(RuleBasedStateMachine):
             process.exit(code=code, signal="KILL" if code is None else None)
             self.world.settle()
 
+    @precondition(lambda self: self.world.spawner.running)
     @rule(number=index)
     def process_ends_unnoticed(self, number: int) -> None:
         """A process exits, and something else happens in the same turn of the reactor."""
@@ -151,6 +170,7 @@ class Races(RuleBasedStateMachine):
         if process is not None:
             process.exit(code=1)
 
+    @precondition(lambda self: self.world.spawner.running)
     @rule(number=index)
     def process_turns_deaf(self, number: int) -> None:
         """A process ignores its stop signal from now on."""
@@ -168,6 +188,7 @@ class Races(RuleBasedStateMachine):
         """Nothing happens for a while."""
         self.world.leap(seconds)
 
+    @precondition(lambda self: self.world.serving)
     @rule(number=index)
     def long_request(self, number: int) -> None:
         """A long request begins on an endpoint."""
@@ -178,6 +199,7 @@ class Races(RuleBasedStateMachine):
             self.world.fronts.tell({endpoint: EndpointTotals(in_flight=1)})
             self.world.settle()
 
+    @precondition(lambda self: self.world.fronts.busy)
     @rule(number=index)
     def long_request_ends(self, number: int) -> None:
         """It ends."""
@@ -190,6 +212,7 @@ class Races(RuleBasedStateMachine):
             self.world.fronts.busy.discard(endpoint)
             self.world.settle()
 
+    @precondition(lambda self: self.world.serving)
     @rule(number=index, answered=st.integers(1, 9))
     def requests_are_answered(self, number: int, answered: int) -> None:
         """An endpoint has answered requests."""
@@ -259,8 +282,9 @@ class Races(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_to_do(self) -> None:
-        """A plan without news is empty."""
+        """After the plan was made and carried out, a second one without news is empty."""
         if self.world.supervisor.life is Life.RUNNING:
+            self.world.supervisor.wake()
             self.world.settle()
             assert self.world.supervisor.plan(self.world.clock.seconds()) == ()
 

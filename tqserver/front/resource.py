@@ -6,9 +6,8 @@ L{WorkerResource} gives the requests that reach it to a L{Site<tqserver.front.si
 on the response; the request's body is what C{twisted.web} has spooled. L{ReverseProxy} is the same for
 fixed addresses, in the place of C{twisted.web.proxy.ReverseProxyResource}.
 
-It may be mounted at any depth: what follows the mount is the path that is routed, and the rest is told to
-workers in C{X-Forwarded-Prefix}. C{Upgrade} is not served here, for C{twisted.web} keeps the connection to
-itself.
+It may be mounted at any depth: what follows the mount is the path that is routed, and what leads to it is
+the exchange's C{mount}. C{Upgrade} is not served here, for C{twisted.web} keeps the connection to itself.
 """
 
 from __future__ import annotations
@@ -117,6 +116,7 @@ class ReverseProxy(WorkerResource):
         reactor: IReactor,
         *urls: str,
         request_timeout_s: float = 60.0,
+        waiting_timeout_s: float = 5.0,
         concurrency_max: int = 0,
         trusted_proxies: Iterable[str] = (),
     ) -> ReverseProxy:
@@ -126,6 +126,8 @@ class ReverseProxy(WorkerResource):
         @param urls: C{http://host:port/path} or C{unix:/path/of.sock}; what follows the mount is added to
             the path, which must be the same for all.
         @param request_timeout_s: longest wait for a response's head.
+        @param waiting_timeout_s: longest wait for a server that accepts connections and has room. So a
+            server may restart meanwhile; 504 after that.
         @param concurrency_max: requests at once to one server; those beyond wait. 0: no limit.
         @param trusted_proxies: networks whose word about the client is taken.
         @raise ValueError: an address makes no sense.
@@ -143,6 +145,7 @@ class ReverseProxy(WorkerResource):
             endpoints=tuple(endpoint for endpoint, _ in parsed),
             strip_prefix=False,
             request_timeout_s=request_timeout_s,
+            waiting_timeout_s=waiting_timeout_s,
         )
         site.apply(
             Routing(
