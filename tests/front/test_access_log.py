@@ -297,15 +297,18 @@ class FileTests(ZoneTestCase):
 
     def test_close(self) -> None:
         """At the end everything is written, and nothing is left behind."""
-        descriptors = len(os.listdir("/proc/self/fd"))
         log = self.begin()
+        log.log(ended(b"/first"), "", "", 0)
+        log.flush()
+        fd = log._fd
+        self.assertEqual(os.readlink(f"/proc/self/fd/{fd}"), str(self.folder / "access.log"))
         log.log(ended(b"/last"), "", "", 0)
         log.close()
         log.log(ended(b"/too-late"), "", "", 0)
         log.close()
-        self.assertEqual(self.lines(), ["/last"])
+        self.assertEqual(self.lines(), ["/first", "/last"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors)
+        self.assertRaises(OSError, os.fstat, fd)
 
     def test_disk_full(self) -> None:
         """A full disk costs lines, never a request; it is told once, and when it is over, how many were

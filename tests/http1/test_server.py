@@ -450,16 +450,30 @@ class ResponseTests(ConnectionCase):
         self.assertEqual(over, ["over", "late"])
         self.assertEqual(len(self.recorder.exchanges), 1)
 
+    def test_leaving_after_a_promise(self) -> None:
+        """A client that was told that its connection is kept may use it once more, though we began to leave since."""
+        exchange = self.begin()
+        exchange.respond(ResponseHead(200, b"", [], 2), None)
+        self.factory.leave()
+        exchange.write(b"ok")
+        exchange.finish()
+        self.assertFalse(self.wire.disconnecting)
+        self.sent()
+        answer(self.begin())
+        self.assertIn(b"Connection: close\r\n", self.sent())
+
     def test_leaving(self) -> None:
         """A front that leaves tells its clients with the present answer, and closes those that are idle."""
         exchange = self.begin()
         self.factory.leave()
-        self.assertFalse(self.connection.close_if_idle())
+        self.assertFalse(self.connection.close_if_idle(self.clock.seconds()))
         answer(exchange)
         self.assertIn(b"Connection: close\r\n", self.sent())
         self.connect()
         self.factory.leave()
-        self.assertTrue(self.connection.close_if_idle())
+        self.clock.advance(3)
+        self.assertFalse(self.connection.close_if_idle(-1))
+        self.assertTrue(self.connection.close_if_idle(2))
 
 
 class TimeoutTests(ConnectionCase):

@@ -72,10 +72,13 @@ class FakeListeners:
 
     def __init__(self, count: int) -> None:
         self.slots: list[list[object]] = [[] for _ in range(count)]
-        self.closed = False
+        self.closed = self.refusing = False
+
+    def refuse_new(self) -> None:
+        self.refusing = True
 
     def close(self) -> None:
-        self.closed = True
+        self.closed = self.refusing
 
 
 class FakeGuard:

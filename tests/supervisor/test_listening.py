@@ -41,6 +41,28 @@ class ListeningTests(SynchronousTestCase):
         self.addCleanup(connection.close)
         self.assertEqual(connection.recv(1), b"x")
 
+    def test_no_new_ones(self) -> None:
+        """Before the end new connections are kept out, and those that wait are not harmed, whatever they send."""
+        for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=os.path.abspath(self.mktemp()))):
+            listeners = self.open(config, fronts=1)
+            (listening,) = listeners.slots[0]
+            address = listening.getsockname()
+            client = socket.socket(listening.family)
+            self.addCleanup(client.close)
+            client.connect(address)
+            listeners.refuse_new()
+            late = socket.socket(listening.family)
+            self.addCleanup(late.close)
+            late.settimeout(0.1)
+            self.assertRaises(OSError, late.connect, address)
+            client.sendall(b"x" * 1000)
+            connection, _ = listening.accept()
+            self.addCleanup(connection.close)
+            self.assertEqual(connection.recv(1000), b"x" * 1000)
+            connection.sendall(b"y")
+            self.assertEqual(client.recv(1), b"y")
+            self.assertRaises(BlockingIOError, listening.accept)
+
     def test_taken(self) -> None:
         """A port that somebody listens on is refused, with what would mend it, even if he would share it."""
         with socket.socket() as other:

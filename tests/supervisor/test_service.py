@@ -577,7 +577,6 @@ class StopTests(SynchronousTestCase):
         stopped = world.supervisor.stopService()
         world.pass_time(16.0)
         self.successResultOf(stopped)
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
 
 
 class StatusTests(SynchronousTestCase):

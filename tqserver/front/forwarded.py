@@ -41,9 +41,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]{1,255}")
 _PREFIX = re.compile(rb"/[!-+\x2d-~]{0,1023}")
 """One path without a comma, which would make it a list."""
 
-_TRACEPARENT = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?"
-)
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
 """W3C Trace Context, section 3.2: versions that are not known yet may be longer."""
 
 _FORWARDED_PAIR = re.compile(rb'\s*([A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*(;|,|$)')
@@ -300,9 +298,7 @@ class Forwarding:
         if not said:
             return _Claims()
         chain = _members(said.get(b"x-forwarded-for", ()))
-        scheme, host = (
-            _last(said.get(name, [b""])[-1]) for name in (b"x-forwarded-proto", b"x-forwarded-host")
-        )
+        scheme, host = (_last(said.get(name, [b""])[-1]) for name in (b"x-forwarded-proto", b"x-forwarded-host"))
         if not chain and b"forwarded" in said:
             chain, scheme, host = _forwarded(b",".join(said[b"forwarded"]), scheme, host)
         if not chain and b"x-real-ip" in said:
@@ -342,9 +338,7 @@ def _not_zero(digits: str) -> str:
 
 def _members(values: Iterable[bytes]) -> tuple[bytes, ...]:
     """The members of a list that may be spread over several fields."""
-    return tuple(
-        part for value in values for part in (item.strip(b" \t") for item in value.split(b",")) if part
-    )
+    return tuple(part for value in values for part in (item.strip(b" \t") for item in value.split(b",")) if part)
 
 
 def _forwarded(value: bytes, scheme: bytes, host: bytes) -> tuple[tuple[bytes, ...], bytes, bytes]:
@@ -383,9 +377,7 @@ def _without_options(headers: Headers, connections: list[bytes]) -> Headers:
     return [field for field in headers if field[0] not in named]
 
 
-def _tell(
-    headers: Headers, claims: _Claims, peer: str, client: str, scheme: bytes, host: bytes, prefix: bytes
-) -> None:
+def _tell(headers: Headers, claims: _Claims, peer: str, client: str, scheme: bytes, host: bytes, prefix: bytes) -> None:
     """Add what is told of a request that came through a trusted proxy: its words, and ours after them."""
     hops = list(claims.chain)
     if peer:

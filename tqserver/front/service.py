@@ -41,7 +41,15 @@ _log = Logger()
 LOAD_PERIOD_S = 0.5
 
 IDLE_LEAVE_S = 0.5
-"""A keep-alive client that has been silent for so long since we began to leave has nothing under way."""
+"""
+While we leave, a client that has been silent for so long has nothing under way; and no connection that the kernel began to take
+before we refused new ones takes longer.
+"""
+
+IDLE_LOOK_S = 0.1
+
+ACCEPTS_MAX = 65536
+"""More than the kernel lets wait."""
 
 
 class IFrontReactor(IReactor, IReactorSocket):
@@ -65,6 +73,7 @@ class FrontService:
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep)
         self._factory.on_count = self._counted
         self._ports: list[IListeningPort] = []
+        self._listening = True
         self._link: Link[Downward] = Link(downward(), self._heard, self._abandoned)
         self._last_load: Load | None = None
         self._load_loop = LoopingCall(self._tell_load)
@@ -164,21 +173,32 @@ class FrontService:
             return
         self._retiring = True
         self._tell_load()
-        for port in self._ports:
-            if message.close_listeners:
-                # What the kernel has accepted for us is ours to serve: closing the socket would reset it.
-                port.doRead()  # type: ignore[attr-defined]
-            port.stopListening()
         self._factory.leave()
-        self._reactor.callLater(min(IDLE_LEAVE_S, message.timeout_s), self._close_idle)
+        if message.close_listeners:
+            # The kernel takes no new connections. Those that it has taken, or is just taking, are ours to serve.
+            self._reactor.callLater(min(IDLE_LEAVE_S, message.timeout_s), self._close_listeners)
+        else:
+            self._close_listeners()
         self._reactor.callLater(message.timeout_s, self._cut)
+
+    def _close_listeners(self) -> None:
+        """Accept what there is, and no more: closing a socket resets what waits in it."""
+        ports, self._ports = self._ports, []
+        for port in ports:
+            port.numberAccepts = ACCEPTS_MAX  # type: ignore[attr-defined]
+            port.doRead()  # type: ignore[attr-defined]
+            port.stopListening()
+        self._listening = False
+        self._close_idle()
         self._finish_if_empty()
 
     def _close_idle(self) -> None:
+        """Send away, now and then, the clients that have nothing under way."""
+        now = self._reactor.seconds()
         for connection in list(self._factory.connections):
-            connection.close_if_idle()
+            connection.close_if_idle(now - IDLE_LEAVE_S)
         if not self._ended:
-            self._reactor.callLater(IDLE_LEAVE_S, self._close_idle)
+            self._reactor.callLater(IDLE_LOOK_S, self._close_idle)
 
     def _cut(self) -> None:
         connections = list(self._factory.connections)
@@ -187,7 +207,7 @@ class FrontService:
         self._finish(len(connections))
 
     def _finish_if_empty(self) -> None:
-        if not self._factory.connections:
+        if not self._factory.connections and not self._listening:
             self._finish()
 
     def _finish(self, cut: int = 0) -> None:

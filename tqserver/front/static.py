@@ -106,6 +106,9 @@ class StaticFiles:
         if name is None:
             return None
         base = os.fsencode(root)
+        if not os.access(base + name, os.R_OK):
+            # What most requests end with; stat(2) would cost an exception.
+            return None
         try:
             found = self._resolve(base, name)
         except OSError as error:

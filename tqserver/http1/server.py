@@ -100,6 +100,7 @@ class HTTPServerConnection(Protocol):
         self.write_paused = False
         self._unsent = -1
         self._lingered_bytes = 0
+        self._idle_since = 0.0
         self.leaving = False
         self.deadline = NEVER
         self.served = 0
@@ -119,7 +120,8 @@ class HTTPServerConnection(Protocol):
         if self.client_port:
             transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
         transport.registerProducer(self, True)  # type: ignore[attr-defined]
-        self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
+        self._idle_since = self.factory.clock.seconds()
+        self.deadline = self._idle_since + self.factory.settings.read_timeout_s
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -288,8 +290,9 @@ class HTTPServerConnection(Protocol):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        if not exchange.head.keep_alive or self.leaving or exchange is self._reading:
-            # Or the rest of a body that nobody wants stands between us and the next request.
+        if not exchange.head.keep_alive or exchange is self._reading:
+            # What we promised with the head holds, even if we have begun to leave since: the client may have sent its
+            # next request already. Or the rest of a body that nobody wants stands between us and the next request.
             self.close(unread=exchange is self._reading or self._fault is not None)
         else:
             self._next()
@@ -308,6 +311,7 @@ class HTTPServerConnection(Protocol):
         now = self.factory.clock.seconds()
         if not self._head_bytes:
             self._state = _State.IDLE
+            self._idle_since = now
             self.deadline = now + (settings.idle_timeout_s if self.served else settings.read_timeout_s)
         elif self._state is not _State.HEAD:
             self._state = _State.HEAD
@@ -379,9 +383,13 @@ class HTTPServerConnection(Protocol):
         """Serve what has begun, tell the client to go elsewhere with the next request."""
         self.leaving = True
 
-    def close_if_idle(self) -> bool:
-        """Close, unless a request is in hand or on its way."""
-        if self._state is _State.IDLE:
+    def close_if_idle(self, since: float) -> bool:
+        """
+        Close, if nothing of a request has come since a moment by the reactor's clock.
+
+        @return: whether it was closed.
+        """
+        if self._state is _State.IDLE and self._idle_since <= since:
             self.close()
             return True
         return False

@@ -399,6 +399,7 @@ class Fronts:
             call.cancel()
         self._respawns.clear()
         # A front keeps its own copy until it has accepted what waits in it.
+        self._listeners.refuse_new()
         self._listeners.close()
         gone = [
             front.ended if front.state is _State.LEAVING else self._retire(front, timeout_s, True)

@@ -8,12 +8,18 @@ survives the front. A UNIX socket cannot be opened twice: the fronts share it.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
+import struct
 from collections.abc import Sequence
 
+from twisted.logger import Logger
+
 from ..config.model import ListenConfig
+
+_log = Logger()
 
 BACKLOG = 4096
 """Connections that may wait to be accepted, bounded further by C{net.core.somaxconn}."""
@@ -101,12 +107,29 @@ class Listeners:
         listening.close()
         self.addresses.append(path)
 
+    def refuse_new(self) -> None:
+        """
+        Have the kernel take no new connection, while those that it has taken wait on to be accepted.
+
+        Closing a socket resets what waits in it, so before that can happen nothing more may come. A TCP socket gets
+        a filter that drops C{SYN} (socket(7), C{SO_ATTACH_FILTER}): a client repeats it and is refused when the socket is
+        closed. A UNIX socket loses its name.
+        """
+        for sockets in self.slots:
+            for listening in sockets:
+                if listening.family != socket.AF_UNIX:
+                    _drop_syn(listening)
+        self._unlink()
+
     def close(self) -> None:
         """Close our copies of the sockets; a front that still has its own goes on."""
         for sockets in self.slots:
             for listening in sockets:
                 listening.close()
             sockets.clear()
+        self._unlink()
+
+    def _unlink(self) -> None:
         for path, inode in self._paths:
             try:
                 if os.stat(path).st_ino == inode:
@@ -114,6 +137,31 @@ class Listeners:
             except OSError:
                 pass
         self._paths.clear()
+
+
+_SO_ATTACH_FILTER = 26
+
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the flags (RFC 9293 section 3.1)
+        (0x54, 0, 0, 0x12),  # only SYN and ACK of them
+        (0x15, 0, 1, 0x02),  # SYN alone:
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # anything else: keep
+    )
+)
+"""A classic BPF program on the TCP header; what belongs to a handshake that has begun still passes."""
+
+
+def _drop_syn(listening: socket.socket) -> None:
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    try:
+        listening.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_SYN) // 8, ctypes.addressof(program))
+        )
+    except OSError as error:
+        _log.warn("cannot refuse new connections before the stop: {error}", error=str(error))
 
 
 def _bind(listening: socket.socket, sockaddr: tuple[object, ...], address: str, port: int) -> None:

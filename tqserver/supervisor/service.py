@@ -14,7 +14,7 @@ from enum import Enum
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from .. import __version__
 from ..build import Build, BuildFault
-from ..config.diff import carry_over, compare, restart_keys
+from ..config.diff import carry_over, restart_keys
 from ..config.model import Project, ServerConfig, WorkerConfig
 from ..errors import ConfigFault, Problem
 from ..plane.messages import Routing
@@ -180,7 +180,7 @@ class Supervisor(Service):
         """The steps of a stop; see L{stopService}."""
         limit_s = self.project.server.http.stop_timeout_s + STOP_SPARE_S
         fronts = maybeDeferred(self._fronts.stop, self.project.server.http.stop_timeout_s)
-        fronts.addTimeout(limit_s, self._reactor).addErrback(self._mistake)
+        self._bound(fronts, limit_s, "the fronts")
         fronts.addCallback(self._stop_workers).addErrback(self._mistake).addCallback(self._end)
 
     def _stop_workers(self, _: object) -> Deferred[None]:
@@ -195,10 +195,21 @@ class Supervisor(Service):
             if slot.instance is not None
         ]
         empty = self._when_empty()
-        empty.addTimeout(max(graces, default=0.0) + STOP_SPARE_S, self._reactor).addErrback(self._mistake)
+        self._bound(empty, max(graces, default=0.0) + STOP_SPARE_S, "the workers")
         builds = maybeDeferred(self._builds.stop)
-        builds.addTimeout(STOP_SPARE_S, self._reactor).addErrback(self._mistake)
+        self._bound(builds, STOP_SPARE_S, "the builds")
         return gatherResults([empty, builds]).addCallback(lambda _: None)
+
+    def _bound(self, ending: Deferred[None], limit_s: float, what: str) -> None:
+        """Wait for an end, but not for ever; in either case the stop goes on."""
+
+        def failed(failure: Failure) -> None:
+            if isinstance(failure.value, TimeoutError):
+                _log.error("{what} did not end within {limit_s:g} s", what=what, limit_s=limit_s)
+            else:
+                self._mistake(failure)
+
+        ending.addTimeout(limit_s, self._reactor).addErrback(failed)
 
     def _end(self, _: object) -> None:
         """Nothing is left, or nothing more can be done."""
@@ -389,7 +400,7 @@ class Supervisor(Service):
             _log.error("the configuration stays as it was: {fault}", fault=fault)
             return False
         project = carry_over(self.project, project)
-        if not compare(self.project, project).nothing or project != self.project:
+        if project != self.project:
             self._apply(project)
         self._problems = ()
         return True

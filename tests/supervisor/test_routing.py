@@ -1,0 +1,85 @@
+"""Tests for L{tqserver.supervisor.routing}."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from tqserver.config.model import HTTPConfig, Project, RouteConfig, ScalingConfig
+from tqserver.plane.messages import Endpoint, FastCGITarget, Route
+from tqserver.process.spec import Address
+from tqserver.supervisor.routing import Closed, Picture, routing
+
+from .world import server_config, worker_config
+
+
+def project(*workers: object, **server: object) -> Project:
+    """A project of these workers."""
+    return Project(server_config(**server), tuple(workers), ())  # type: ignore[arg-type]
+
+
+class RoutingTests(SynchronousTestCase):
+    """The picture for the fronts."""
+
+    def test_endpoint(self) -> None:
+        """A ready instance is an endpoint with the limits of its worker."""
+        config = worker_config(scaling=ScalingConfig(concurrency_max=7), strip_prefix=False)
+        made = routing(
+            3,
+            project(config),
+            {"api": Picture(generation=2, addresses=(("api.2.5", Address("127.0.0.1", 9001)),))},
+        )
+        (worker,) = made.workers
+        self.assertEqual((made.version, worker.generation, worker.strip_prefix), (3, 2, False))
+        self.assertEqual(worker.endpoints, (Endpoint(id="api.2.5", host="127.0.0.1", port=9001, concurrency_max=7),))
+
+    def test_php(self) -> None:
+        """A PHP worker is spoken to in FastCGI, with as many connections as its pool has children."""
+        config = worker_config(type="php")
+        made = routing(1, project(config), {"api": Picture(addresses=(("api.1.1", Address(path="/s")),))})
+        (worker,) = made.workers
+        self.assertEqual(worker.protocol, "fastcgi")
+        self.assertEqual(worker.fastcgi, FastCGITarget(document_root="public"))
+        self.assertEqual(worker.endpoints, (Endpoint(id="api.1.1", path="/s", concurrency_max=5),))
+
+    def test_static(self) -> None:
+        """A static worker has no endpoint and is not closed: the fronts serve its files."""
+        (worker,) = routing(1, project(worker_config(type="static", public="/p")), {}).workers
+        self.assertEqual((worker.protocol, worker.closed, worker.public), ("none", "", "/p"))
+
+    def test_reason_only_without_endpoints(self) -> None:
+        """While anything serves, clients are not told what is wrong with the next version."""
+        closed = Closed("does not stay up", "mend it", ("panic",))
+        served = Picture(addresses=(("api.1.1", Address("127.0.0.1", 9001)),), closed=closed)
+        self.assertEqual(routing(1, project(worker_config()), {"api": served}).workers[0].closed, "")
+        (worker,) = routing(1, project(worker_config()), {"api": Picture(closed=closed)}).workers
+        self.assertEqual((worker.closed, worker.remedy, worker.output), ("does not stay up", "mend it", "panic"))
+
+    def test_route_of_a_disabled_worker(self) -> None:
+        """A disabled worker keeps its route, unless an enabled one has the same."""
+        route = (RouteConfig(prefix="/x", host="a.example"),)
+        old = worker_config("a", enabled=False, routes=route)
+        self.assertEqual(routing(1, project(old), {}).routes, (Route(prefix="/x", worker="a", host="a.example"),))
+        new = worker_config("b", routes=route)
+        self.assertEqual(routing(1, project(old, new), {}).routes, (Route(prefix="/x", worker="b", host="a.example"),))
+
+    def test_several_routes(self) -> None:
+        """A worker with several routes has them all."""
+        routes = (RouteConfig(prefix="/x"), RouteConfig(prefix="/", host="b.example"))
+        made = routing(1, project(worker_config(routes=routes)), {})
+        self.assertEqual({(route.host, route.prefix) for route in made.routes}, {("", "/x"), ("b.example", "/")})
+
+    def test_settings(self) -> None:
+        """What C{server.yaml} says about clients reaches the fronts; no file is an empty string."""
+        http = HTTPConfig(header_bytes_max=1234, trusted_proxies=("10.0.0.0/8",), access_log="/l")
+        made = routing(1, project(http=http, mode="production"), {}).http
+        self.assertEqual((made.header_bytes_max, made.trusted_proxies), (1234, ("10.0.0.0/8",)))
+        self.assertEqual((made.access_log, made.public, made.development), ("/l", "", False))
+
+    def test_same_picture(self) -> None:
+        """The same picture is the same message, in whatever order the workers were given."""
+        one, two = worker_config("a"), worker_config("b")
+        self.assertEqual(routing(1, project(one, two), {}), routing(1, project(two, one), {}))
+        self.assertNotEqual(
+            routing(1, project(one, two), {}), routing(1, project(one, evolve(two, balance="hash")), {})
+        )
