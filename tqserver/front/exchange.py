@@ -47,6 +47,7 @@ class IExchange(Interface):
 
     head: RequestHead = Attribute("The request's head.")
     request_id: str = Attribute("The request's id; set by the site before anybody else sees the exchange.")
+    mount: bytes = Attribute("Where the whole site is mounted in another one, such as C{/app}; else empty.")
     response_headers: Headers = Attribute("Headers that are added to the final response, whoever makes it.")
     client_host: str = Attribute("The address of the peer, without port; empty for a UNIX socket.")
     client_port: int = Attribute("The port of the peer, or 0.")

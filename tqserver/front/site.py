@@ -83,6 +83,13 @@ class _Worker:
         self.line.timeout_s = routing.waiting_timeout_s
         return self.endpoints.update(routing.endpoints)
 
+    def cancel_calls(self) -> None:
+        """Nobody waits any more, and nobody will."""
+        for call in (self.wake_call, self.wanted_call):
+            if call is not None:
+                call.cancel()
+        self.wake_call = self.wanted_call = None
+
     def load(self) -> WorkerLoad:
         """The counts, as a message."""
         return WorkerLoad(
@@ -154,6 +161,7 @@ class Site:
         if routing.http.trusted_proxies != old.http.trusted_proxies:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
         self._table = RouteTable(routing.routes)
+        self._fastcgi.spool_directory = routing.http.spool_directory or None
         removed: list[EndpointState] = []
         named = {worker.name: worker for worker in routing.workers}
         for name, state in list(self._workers.items()):
@@ -161,6 +169,7 @@ class Site:
                 removed += state.update(_without_worker(state.routing))
                 self._wake(state)
                 self._sweep.discard(state.line)
+                state.cancel_calls()
                 self._forget_if_empty(name, state)
         for name, worker_routing in named.items():
             known = self._workers.get(name)
@@ -253,7 +262,7 @@ class Site:
             passage.key = _hash_key(worker.routing.hash_on, exchange)
         scheme = b"https" if exchange.secure else b"http"
         head.headers, _, _ = self._forwarding.rewrite(
-            head, peer, scheme, match.prefix.encode(), exchange.request_id
+            head, peer, scheme, _told_prefix(exchange.mount, match.prefix), exchange.request_id
         )
         self._place(passage)
 
@@ -471,6 +480,11 @@ def _answer(exchange: IExchange, head: ResponseHead, body: bytes) -> None:
     exchange.respond(head, None)
     exchange.write(body)
     exchange.finish()
+
+
+def _told_prefix(mount: bytes, prefix: str) -> bytes:
+    """The prefix that the worker is told: that of the route, below that of the site if it is mounted in another."""
+    return mount + prefix.encode().rstrip(b"/") if mount else prefix.encode()
 
 
 def _without_worker(routing: WorkerRouting) -> WorkerRouting:

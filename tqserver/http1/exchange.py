@@ -78,6 +78,7 @@ class ServerExchange:
         "_body",
         "_body_buffered",
         "_body_ended",
+        "_body_end_told",
         "_body_fault",
         "_body_paused",
         "_callbacks",
@@ -91,6 +92,7 @@ class ServerExchange:
         "client_host",
         "client_port",
         "head",
+        "mount",
         "over",
         "request_id",
         "response_headers",
@@ -105,6 +107,7 @@ class ServerExchange:
     def __init__(self, connection: Carrier, head: RequestHead, started: float) -> None:
         self._connection = connection
         self.head = head
+        self.mount = b""
         self.started = started
         self.request_id = ""
         self.response_headers: Headers = []
@@ -120,6 +123,7 @@ class ServerExchange:
         self._body: list[bytes] = []
         self._body_buffered = 0
         self._body_ended = False
+        self._body_end_told = False
         self._body_fault: Fault | None = None
         self._body_paused = False
         self._kept: list[bytes] | None = []
@@ -143,8 +147,7 @@ class ServerExchange:
     def body_end(self) -> None:
         """The connection read the last of the body."""
         self._body_ended = True
-        if self._sink is not None and not self._body_paused:
-            self._sink.body_end()
+        self._deliver()
 
     def body_failed(self, fault: Fault) -> None:
         """The connection will not get the rest of the body."""
@@ -181,7 +184,7 @@ class ServerExchange:
 
     def receive(self, sink: Sink) -> None:
         self._sink = sink
-        self._body_paused = False
+        self._body_paused = self._body_end_told = False
         if self.over:
             return
         if self._kept:
@@ -206,7 +209,8 @@ class ServerExchange:
             self._body_buffered = 0
             self._keep(data)
             sink.body_data(data)
-        if self._body_ended and not self._body and not self._body_paused and not self.over:
+        if self._body_ended and not self._body and not self._body_paused and not self._body_end_told and not self.over:
+            self._body_end_told = True
             sink.body_end()
 
     def pause_body(self) -> None:

@@ -96,6 +96,8 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     access_log_format: str = "combined"
     public: str = ""
     health_path: str = ""
+    spool_directory: str = ""
+    """Where request bodies of unknown length are kept until they are whole; empty for the system's choice."""
     development: bool = False
 
 
