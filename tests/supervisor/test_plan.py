@@ -243,18 +243,23 @@ def carry_out(observed: WorkerObserved, steps: tuple[Change, ...]) -> WorkerObse
 class PlanProperties(SynchronousTestCase):
     """What holds whatever the state is."""
 
-    @settings(derandomize=True, deadline=None, max_examples=400)
+    @settings(derandomize=True, deadline=None, max_examples=250)
     @given(workers())
     def test_second_run_changes_nothing(self, worker: tuple[WorkerDesired, WorkerObserved]) -> None:
-        """Two runs with nothing new change nothing."""
+        """
+        Two runs with nothing new change nothing. Only where several instances are due, the end of one may begin the
+        replacement of the next; that comes to an end, too.
+        """
         desired, observed = worker
         steps = plan(Desired((desired,)), Observed((observed,)), NOW)
         once = [step for step in steps if not isinstance(step, StartSlot)]
         self.assertEqual(len(once), len(set(once)))
         observed = carry_out(observed, steps)
+        for _ in [view for view in observed.slots if view.due]:
+            observed = carry_out(observed, plan(Desired((desired,)), Observed((observed,)), NOW))
         self.assertEqual(plan(Desired((desired,)), Observed((observed,)), NOW), ())
 
-    @settings(derandomize=True, deadline=None, max_examples=400)
+    @settings(derandomize=True, deadline=None, max_examples=250)
     @given(workers())
     def test_never_without_an_endpoint(self, worker: tuple[WorkerDesired, WorkerObserved]) -> None:
         """While an instance is wanted and one is ready, no plan leaves me without one."""
@@ -264,7 +269,7 @@ class PlanProperties(SynchronousTestCase):
             self.assertTrue(any(view.ready for view in after.slots))
             self.assertTrue(serving(after.slots, desired.target))
 
-    @settings(derandomize=True, deadline=None, max_examples=400)
+    @settings(derandomize=True, deadline=None, max_examples=250)
     @given(workers())
     def test_bounded(self, worker: tuple[WorkerDesired, WorkerObserved]) -> None:
         """The new version never has more slots than are wanted, besides those that are being replaced."""
@@ -281,7 +286,7 @@ class PlanProperties(SynchronousTestCase):
         self.assertLessEqual(len(counted), after.count)
         self.assertLessEqual(len({view.generation for view in live}), 2)
 
-    @settings(derandomize=True, deadline=None, max_examples=200)
+    @settings(derandomize=True, deadline=None, max_examples=150)
     @given(workers())
     def test_one_version_serves(self, worker: tuple[WorkerDesired, WorkerObserved]) -> None:
         """Requests never go to two versions at once."""

@@ -172,8 +172,9 @@ def _plan_slots(target: Generation, bounds: ScalingConfig, observed: WorkerObser
     fresh, tired = _sort(slots, target)
     ready = sum(1 for slot in fresh if slot.ready)
     number = scaling.count(bounds, observed.count, ready, observed.demand, observed.scaled_at, now)
-    if not number and any(slot.state is SlotState.HELD for slot in fresh):
-        number = min(observed.count, 1)  # a held slot is not forgotten by idleness
+    kept = min(observed.count, bounds.workers_max)
+    if len(fresh) <= kept and any(slot.state is SlotState.HELD for slot in fresh):
+        number = max(number, kept)  # a held slot is not forgotten by idleness
     if number != observed.count:
         changes.append(SetCount(observed.name, number))
     changes += [StartSlot(target)] * (number - len(fresh))

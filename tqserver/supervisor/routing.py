@@ -64,7 +64,9 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture]) -> 
         version=version,
         http=http_settings(project.server),
         routes=_routes(workers),
-        workers=tuple(_worker(config, pictures.get(config.name) or Picture()) for config in workers),
+        workers=tuple(
+            _worker(config, pictures.get(config.name) or Picture(), project.server.http.fronts) for config in workers
+        ),
     )
 
 
@@ -83,6 +85,7 @@ def http_settings(server: ServerConfig) -> HTTPSettings:
         access_log_format=http.access_log_format,
         public=http.public or "",
         health_path=http.health_path or "",
+        spool_directory=f"{server.var}/spool",
         development=server.development,
     )
 
@@ -104,7 +107,7 @@ def _routes(workers: list[WorkerConfig]) -> tuple[Route, ...]:
     return tuple(routes[key] for key in sorted(routes))
 
 
-def _worker(config: WorkerConfig, picture: Picture) -> WorkerRouting:
+def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRouting:
     """One worker's part."""
     served_by = picture.served_by or config
     spoken = protocol(served_by)
@@ -121,7 +124,7 @@ def _worker(config: WorkerConfig, picture: Picture) -> WorkerRouting:
         type=config.type,
         generation=picture.generation,
         protocol=spoken,
-        endpoints=tuple(_endpoint(served_by, name, address) for name, address in picture.addresses),
+        endpoints=tuple(_endpoint(served_by, name, address, fronts) for name, address in picture.addresses),
         closed=closed.reason,
         remedy=closed.remedy,
         output="\n".join(closed.output[-OUTPUT_LINES_MAX:]),
@@ -138,11 +141,16 @@ def _worker(config: WorkerConfig, picture: Picture) -> WorkerRouting:
     )
 
 
-def _endpoint(config: WorkerConfig, instance: str, address: Address) -> Endpoint:
-    """One instance as the fronts see it."""
+def _endpoint(config: WorkerConfig, instance: str, address: Address, fronts: int) -> Endpoint:
+    """
+    One instance as the fronts see it.
+
+    Fronts do not know of each other's requests: each gets its share of what an instance can do at once, rounded up.
+    """
     concurrency_max = config.scaling.concurrency_max
     if config.type == "php" and not concurrency_max:
         concurrency_max = config.php.pool.workers_max
+    concurrency_max = -(-concurrency_max // max(fronts, 1))
     return Endpoint(
         id=instance, host=address.host, port=address.port, path=address.path, concurrency_max=concurrency_max
     )

@@ -472,10 +472,10 @@ class Supervisor(Service):
 
     # Status
 
-    def builds_in_use(self, name: str) -> frozenset[str]:
-        """Keys of a worker's builds that must not be removed; for L{tqserver.build.Builds}."""
+    def artefacts_in_use(self, name: str) -> frozenset[str]:
+        """What of a worker's builds must not be removed; for L{tqserver.build.Builds}, on any thread."""
         worker = self.workers.get(name)
-        return worker.builds_in_use() if worker is not None else frozenset()
+        return worker.artefacts_in_use() if worker is not None else frozenset()
 
     def status(self) -> ServerStatus:
         """Everything, as outsiders see it."""

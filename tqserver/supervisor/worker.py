@@ -217,10 +217,13 @@ class Worker:
         if slot is not None:
             slot.inputs.stop_now()
 
-    def builds_in_use(self) -> frozenset[str]:
-        """Keys of the builds that instances run from, or will."""
-        good = {self.good.build.key} if self.good is not None else set()
-        return frozenset(good | {slot.build.key for slot in self.slots.values()})
+    def artefacts_in_use(self) -> frozenset[str]:
+        """Artefacts that instances run from, or will. May be asked on another thread."""
+        builds = [slot.build for slot in tuple(self.slots.values())]
+        good = self.good
+        if good is not None:
+            builds.append(good.build)
+        return frozenset(build.artefact for build in builds if build.artefact)
 
     def stop_all(self) -> None:
         """Let all slots end now."""
