@@ -323,14 +323,18 @@ class FailureTests(ForwarderCase):
             self.assertEqual(attempt.exchange.events, [])
 
     def test_died_before(self) -> None:
-        """php-fpm that dies before it answers is 502, also after half a head; the request is not repeated."""
-        for data in (b"", b"Status: 200 OK\r\nA: "):
-            attempt = self.start()
+        """php-fpm that dies before a byte of answer leaves what is harmless to be repeated; after half a head nothing."""
+        for method, data, again in (
+            (b"GET", b"", True),
+            (b"GET", b"Status: 200 OK\r\nA: ", False),
+            (b"POST", b"", False),
+        ):
+            attempt = self.start(method)
             wire = self.fpm.accept()
             if data:
                 wire.answer(data, end=False)
             wire.lose()
-            self.assertEqual((attempt.fault.status, attempt.retryable), (502, False))
+            self.assertEqual((attempt.fault.status, attempt.retryable), (502, again))
             self.assertIsNone(attempt.exchange.response)
 
     def test_died_amid(self) -> None:

@@ -399,7 +399,8 @@ class _Forwarding:
             self.deadline = NEVER
             self._connect(fresh=True)
         else:
-            self._fail(fault)
+            replayable = self._spool is None or self._exchange.replayable
+            self._fail(fault, retryable=untouched and self._repeatable and replayable)
 
     # IPushProducer: the response's body, paused while the client is slow.
 

@@ -42,17 +42,6 @@ LINGER_S = 2.0
 LINGER_BYTES_MAX = 4 * 1024 * 1024
 
 
-@frozen(kw_only=True)
-class ServerSettings:
-    """Limits of client connections; seconds and bytes."""
-
-    read_timeout_s: float = 30.0
-    write_timeout_s: float = 30.0
-    idle_timeout_s: float = 120.0
-    header_bytes_max: int = 16 * 1024
-    body_bytes_max: int = 0
-
-
 class _State(enum.Enum):
     """Where a connection is."""
 
@@ -65,16 +54,6 @@ class _State(enum.Enum):
     LINGERING = enum.auto()
     """We have said our last word and wait for the client to read it."""
     CLOSED = enum.auto()
-
-
-class Observer(Shape):
-    """What a connection tells its factory's owner."""
-
-    def serve(self, exchange: ServerExchange) -> None:
-        """Take care of a request."""
-
-    def refuse(self, fault: Fault, connection: HTTPServerConnection) -> tuple[ResponseHead, bytes]:
-        """The answer to what is no request, and the occasion to log it."""
 
 
 @implementer(IPushProducer)
@@ -477,59 +456,3 @@ def unsent_bytes(transport: object) -> int:
     except (OSError, AttributeError, TypeError):
         queued = 0
     return waiting + queued
-
-
-class HTTPServerFactory(ServerFactory):
-    """
-    Makes client connections and knows those that are open.
-
-    @ivar settings: may be replaced; connections look it up as they need it.
-    @ivar connections: all that are open.
-    """
-
-    noisy = False
-
-    def __init__(
-        self, clock: IReactorTime, observer: Observer, settings: ServerSettings, sweep: Sweep
-    ) -> None:
-        self.clock = clock
-        self.observer = observer
-        self.settings = settings
-        self.sweep = sweep
-        self.connections: set[HTTPServerConnection] = set()
-        self.leaving = False
-        self.on_count: Callable[[int], None] = lambda count: None
-        self._date = b""
-        self._date_at = -1.0
-
-    def buildProtocol(self, addr: IAddress | None) -> HTTPServerConnection:  # type: ignore[override]
-        connection = HTTPServerConnection()
-        connection.factory = self
-        return connection
-
-    def connected(self, connection: HTTPServerConnection) -> None:
-        """A client has come."""
-        connection.leaving = self.leaving
-        self.connections.add(connection)
-        self.sweep.add(connection)
-        self.on_count(len(self.connections))
-
-    def lost(self, connection: HTTPServerConnection) -> None:
-        """A client has gone."""
-        self.connections.discard(connection)
-        self.sweep.discard(connection)
-        self.on_count(len(self.connections))
-
-    def leave(self) -> None:
-        """Have every client go elsewhere after its present request."""
-        self.leaving = True
-        for connection in self.connections:
-            connection.leave()
-
-    def date_header(self) -> bytes:
-        """C{Date: …\\r\\n} (RFC 9110 section 6.6.1), made once a second."""
-        now = self.clock.seconds()
-        if not 0 <= now - self._date_at < 1.0:
-            self._date_at = now
-            self._date = b"Date: " + formatdate(usegmt=True).encode("ascii") + b"\r\n"
-        return self._date

@@ -111,6 +111,11 @@ class Slot:
             return SlotState.READY if ready else SlotState.UNHEALTHY
         return {"backoff": SlotState.BACKOFF, "held": SlotState.HELD}.get(self.state, SlotState.STARTING)
 
+    @property
+    def told(self) -> str:
+        """What the log calls it: its instance, if it has one."""
+        return self.instance.id if self.instance is not None else self.id
+
     def reconfigure(self, config: WorkerConfig, pool: PoolConfig) -> None:
         """Go by a new configuration that asks for no new process."""
         self.config = config
@@ -179,6 +184,8 @@ def _starting(inputs: SlotInputs, slot: Slot, /) -> Phase:
 
 def _running(inputs: SlotInputs, slot: Slot, /) -> Phase:
     """An instance is there."""
+    launched = slot.instance.launched if slot.instance is not None else None
+    _log.info("{instance} is ready at {address}", instance=slot.told, address=launched.address if launched else "")
     return slot.enter("running")
 
 
@@ -203,6 +210,7 @@ def _retiring(inputs: SlotInputs, slot: Slot, /) -> Phase:
 
 def _gone(inputs: SlotInputs, slot: Slot, /) -> Phase:
     """Nothing is left."""
+    _log.info("{instance} has ended", instance=slot.told)
     return slot.enter("gone")
 
 

@@ -208,7 +208,7 @@ class Worker:
         """Let a slot end gracefully."""
         slot = self.slots.get(slot_id)
         if slot is not None:
-            _log.info("{slot} is retired: {reason}", slot=slot.id, reason=reason)
+            _log.info("{instance} is retired: {reason}", instance=slot.told, reason=reason)
             slot.inputs.retire()
 
     def stop_slot(self, slot_id: str) -> None:
@@ -283,6 +283,8 @@ class Worker:
         self.building = False
         self.fault = None
         self.good = Good(config, build)
+        if not build.reused:
+            _log.info("{worker} was built in {seconds:.2f} s", worker=self.name, seconds=build.seconds)
         self._aim()
 
     def build_failed(self, source: int, fault: BuildFault) -> None:
@@ -291,7 +293,14 @@ class Worker:
             return
         self.building = False
         if fault.kind != "superseded":
-            _log.error("{worker} could not be built: {reason}", worker=self.name, reason=fault.reason)
+            remedy = f"; {fault.remedy}" if fault.remedy else ""
+            _log.error(
+                "{worker} could not be built: {reason}{remedy}{output}",
+                worker=self.name,
+                reason=fault.reason,
+                remedy=remedy,
+                output="".join(f"\n{line}" for line in fault.output),
+            )
             self.fault = fault
             self.fault_at = self.around.wall_clock()
         self.around.wake()
