@@ -9,15 +9,10 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.errors import Fault
-from tqserver.http1.exchange import BODY_BUFFER_BYTES
+from tqserver.http1.exchange import BODY_BUFFER_BYTES, ServerExchange
+from tqserver.http1.factory import HTTPServerFactory, ServerSettings
 from tqserver.http1.head import ResponseHead
-from tqserver.http1.server import (
-    LINGER_S,
-    HTTPServerConnection,
-    HTTPServerFactory,
-    ServerExchange,
-    ServerSettings,
-)
+from tqserver.http1.server import LINGER_S, HTTPServerConnection
 from tqserver.http1.sweep import Sweep
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.test\r\n\r\n"

@@ -50,7 +50,7 @@ class ConsequenceTests(SynchronousTestCase):
         follows = consequence(history, RESTART, 3.0, 0.5)
         assert isinstance(follows, Hold)
         self.assertEqual(follows.reason, "4 deaths within 60 s; the last: exit code 1")
-        self.assertIn("tqctl release", follows.remedy)
+        self.assertIn("save it", follows.remedy)
 
     def test_old_deaths_are_forgotten(self) -> None:
         """A crash every half minute is no crash loop."""

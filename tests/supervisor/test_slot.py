@@ -32,6 +32,7 @@ class FakeInstance:
         self.id = f"api.1.{number}"
         self.state = "starting"
         self.inputs = FakeInputs()
+        self.launched = None
 
 
 class SlotTestCase(SynchronousTestCase):

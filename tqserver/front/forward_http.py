@@ -49,6 +49,10 @@ def target_for(exchange: IExchange, worker: WorkerRouting, matched_bytes: int) -
     return rest if rest.startswith(b"/") else b"/" + rest
 
 
+def _forget(news: object) -> None:
+    """For who is not there any more to be told."""
+
+
 class _Connecting(ClientFactory):
     """Opens one connection, for one attempt."""
 
@@ -63,6 +67,8 @@ class _Connecting(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> HTTPClientConnection:
         connection = HTTPClientConnection()
         connection.on_made = self._connected
+        # The transport keeps its factory for as long as it lives, and need not keep the first attempt with it.
+        self._connected, self._failed = _forget, _forget
         return connection
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
@@ -99,6 +105,7 @@ class HTTPForwarder:
 
         def connected(connection: HTTPClientConnection) -> None:
             self._sweep.add(connection)
+            connection.on_made = _forget
             connection.on_idle = keep
             connection.on_lost = lost
             attempt.begin(connection)
@@ -146,15 +153,18 @@ class HTTPForwarder:
 class _BodyValve:
     """Pauses the client while the worker reads slowly."""
 
-    __slots__ = ("_exchange",)
+    __slots__ = ("_attempt", "_exchange")
 
-    def __init__(self, exchange: IExchange) -> None:
+    def __init__(self, exchange: IExchange, attempt: _Attempt) -> None:
         self._exchange = exchange
+        self._attempt = attempt
 
     def pauseProducing(self) -> None:
+        self._attempt.wait_for_worker()
         self._exchange.pause_body()
 
     def resumeProducing(self) -> None:
+        self._attempt.wait_for_client()
         self._exchange.resume_body()
 
     def stopProducing(self) -> None:
@@ -166,6 +176,7 @@ class _Attempt:
     """One exchange on one connection."""
 
     __slots__ = (
+        "_body_ended",
         "_connection",
         "_connector",
         "_done",
@@ -199,6 +210,7 @@ class _Attempt:
         self._connection: HTTPClientConnection | None = None
         self._connector: IConnector | None = None
         self._listening = False
+        self._body_ended = False
         self._sent = False
         self._reused = False
         self._responded = False
@@ -235,16 +247,26 @@ class _Attempt:
             self._end(None, False)
             return
         self._connection = connection
+        self._connector = None
         self._reused = connection.used > 0
         self._listen()
         connection.on_timeout = self._timed_out
-        connection.deadline = self._forwarder.now() + self._timeout_s
         head = exchange.head
         connection.request(head, self._target, head.headers, head.content_length is None, self)
         self._sent = True
         if head.content_length != 0:
-            connection.set_body_producer(_BodyValve(exchange))
+            connection.set_body_producer(_BodyValve(exchange, self))
         exchange.receive(self)
+
+    def wait_for_worker(self) -> None:
+        """The worker has all there is, or does not take more: what is missing is its answer."""
+        if self._connection is not None and not self._responded:
+            self._connection.deadline = self._forwarder.now() + self._timeout_s
+
+    def wait_for_client(self) -> None:
+        """The worker can take more of the body: how long the client may be silent is for its own connection to say."""
+        if self._connection is not None and not self._body_ended:
+            self._connection.deadline = NEVER
 
     def _timed_out(self, connection: HTTPClientConnection) -> None:
         connection.close()
@@ -256,14 +278,12 @@ class _Attempt:
     # The request's body.
 
     def body_data(self, data: bytes) -> None:
-        connection = self._connection
-        if connection is not None:
-            if not self._responded:
-                # The wait for an answer begins when the worker has all it needs.
-                connection.deadline = self._forwarder.now() + self._timeout_s
-            connection.body_data(data)
+        if self._connection is not None:
+            self._connection.body_data(data)
 
     def body_end(self) -> None:
+        self._body_ended = True
+        self.wait_for_worker()
         if self._connection is not None:
             self._connection.body_end()
 
@@ -304,7 +324,7 @@ class _Attempt:
             self._forwarder.drop_idle(self._endpoint.id)
             if again and not self._ended:
                 # The worker had closed a kept connection: that says nothing about the worker.
-                self._sent = self._reused = False
+                self._sent = self._reused = self._body_ended = False
                 self._forwarder.connect(self, self._endpoint)
                 return
         self._end(fault, again)
@@ -327,15 +347,18 @@ class _Attempt:
     def _over(self) -> None:
         """The exchange has ended: if not by us, the client has left."""
         if not self._ended:
+            # Ended first: to stop connecting is reported as a failure to connect, which this is not.
+            self._ended = True
             self._close()
-            self._end(None, False)
+            self._done(None, False)
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
         elif self._connector is not None:
-            self._connector.disconnect()
+            connector, self._connector = self._connector, None
+            connector.disconnect()
 
     def _end(self, fault: Fault | None, again: bool) -> None:
         if self._ended:

@@ -17,8 +17,9 @@ from twisted.logger import Logger
 
 from ..errors import Fault
 from ..http1.exchange import ServerExchange
+from ..http1.factory import HTTPServerFactory, ServerSettings
 from ..http1.head import ResponseHead
-from ..http1.server import HTTPServerConnection, HTTPServerFactory, ServerSettings
+from ..http1.server import HTTPServerConnection
 from ..http1.sweep import Sweep
 from ..plane.link import Link, OneLink, downward
 from ..plane.messages import (

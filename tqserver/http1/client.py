@@ -112,6 +112,8 @@ class HTTPClientConnection(Protocol):
         self._bodiless = False
         self._answer_chunked = False
         self._request_ended = True
+        self._unsent_bytes = 0
+        self._write_paused = False
         self.reusable = True
         self.used = 0
         self.deadline = NEVER
@@ -148,6 +150,7 @@ class HTTPClientConnection(Protocol):
         self._touched = False
         self._complete = False
         self._request_ended = False
+        self._unsent_bytes = 0 if chunked else head.content_length or 0
         self.used += 1
         assert self.transport is not None
         self.transport.write(serialise(head, target, headers, chunked))
@@ -159,11 +162,20 @@ class HTTPClientConnection(Protocol):
         if self._chunked:
             self.transport.writeSequence((b"%x\r\n" % len(data), data, b"\r\n"))
         else:
+            self._unsent_bytes -= len(data)
+            if self._unsent_bytes < 0:
+                # More than was declared would be taken for the next request.
+                self._fail(UpstreamFault("The request's body is longer than it said."))
+                return
             self.transport.write(data)
 
     def body_end(self) -> None:
         """The request's body is whole."""
         if self._request_ended:
+            return
+        if self._unsent_bytes:
+            # The worker would take the next request for the rest of this one.
+            self._fail(UpstreamFault("The request's body is shorter than it said."))
             return
         self._request_ended = True
         if self._chunked and self.transport is not None and self._state is not _State.CLOSED:
@@ -243,10 +255,12 @@ class HTTPClientConnection(Protocol):
         del self._parser
 
     def pauseProducing(self) -> None:
+        self._write_paused = True
         if self._body_producer is not None:
             self._body_producer.pauseProducing()
 
     def resumeProducing(self) -> None:
+        self._write_paused = False
         if self._body_producer is not None:
             self._body_producer.resumeProducing()
 
@@ -359,6 +373,9 @@ class HTTPClientConnection(Protocol):
             # tell, so nothing more goes to this connection.
             self.reusable = False
             self._request_ended = True
+        elif self._write_paused:
+            # It has not even read all that was written, and perhaps never will.
+            self.reusable = False
         self._finished()
 
     def _finished(self) -> None:

@@ -191,8 +191,11 @@ class ServerExchange:
             self._body[:0] = self._kept
             self._body_buffered += self._kept_bytes
             self._kept, self._kept_bytes = [], 0
-        if self.head.expect_continue and not self._body_ended and not self._body_buffered and not self.status:
-            self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.head.expect_continue:
+            # Once, however often the body is told.
+            self.head.expect_continue = False
+            if not self._body_ended and not self._body_buffered and not self.status:
+                self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._body_fault is not None:
             sink.body_failed(self._body_fault)
             return

@@ -37,11 +37,13 @@ class IdleConnections:
 
     def take(self) -> HTTPClientConnection | None:
         """The freshest connection, or L{None}."""
-        if not self._connections:
-            return None
-        connection, _ = self._connections.popitem()
-        connection.deadline = NEVER
-        return connection
+        while self._connections:
+            connection, _ = self._connections.popitem()
+            connection.deadline = NEVER
+            if connection.reusable:
+                return connection
+            # It is being closed; that it is lost comes in a later turn.
+        return None
 
     def discard(self, connection: HTTPClientConnection) -> None:
         """A connection was lost."""

@@ -8,26 +8,24 @@ C{serve}. Requests that a client pipelines wait here, unread beyond one segment,
 from __future__ import annotations
 
 import enum
-import fcntl
-import struct
-import termios
 from collections import deque
-from collections.abc import Callable
-from email.utils import formatdate
-from typing import Protocol as Shape
+from typing import TYPE_CHECKING
 
 import httptools
-from attrs import frozen
-from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
-from .head import Headers, ResponseHead, reason_phrase
+from .head import Headers, reason_phrase
+from .progress import can_half_close, unsent_bytes
 from .strict import request_head
-from .sweep import NEVER, Sweep
+from .sweep import NEVER
+
+if TYPE_CHECKING:
+    from .factory import HTTPServerFactory
 
 HEADERS_MAX = 128
 """Header fields of one request."""
@@ -43,7 +41,7 @@ LINGER_BYTES_MAX = 4 * 1024 * 1024
 
 
 class _State(enum.Enum):
-    """Where a connection is."""
+    """Where a client's connection is."""
 
     IDLE = enum.auto()
     """Nothing of a request has come yet."""
@@ -51,9 +49,15 @@ class _State(enum.Enum):
     """Some of a head has come."""
     EXCHANGE = enum.auto()
     """A request is being served."""
+    FLUSHING = enum.auto()
+    """The client has not taken the answers so far; what it asks next waits until it has."""
     LINGERING = enum.auto()
     """We have said our last word and wait for the client to read it."""
     CLOSED = enum.auto()
+
+
+_LAST = (_State.LINGERING, _State.CLOSED)
+"""In these nothing begins any more."""
 
 
 @implementer(IPushProducer)
@@ -74,6 +78,10 @@ class HTTPServerConnection(Protocol):
         self._headers: Headers = []
         self._head_bytes = 0
         self._body_bytes = 0
+        self._framing_bytes = 0
+        self._body_follows: ServerExchange | None = None
+        self._primed = False
+        self._beginning = False
         self._fault: Fault | None = None
         self._reading_paused = False
         self.write_paused = False
@@ -115,34 +123,59 @@ class HTTPServerConnection(Protocol):
         if state is _State.IDLE:
             self._state = _State.HEAD
             self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
-        elif state is _State.EXCHANGE and self._reading is not None:
-            self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
-        if self._reading is None:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # We did not ask for another protocol to begin here: what follows is the next request.
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.dataReceived(rest)
-                return
-        except httptools.HttpParserError as error:
-            if self._fault is None:
-                self._fault = ClientFault("The request is malformed.", str(error))
-        if (
-            self._fault is None
-            and self._reading is None
-            and self._head_bytes > self.factory.settings.header_bytes_max
-        ):
-            self._fault = self._head_too_large(self._url)
+        self._feed(data)
+        if self._fault is None:
+            self._check_sizes()
         if self._fault is not None:
             self._misread()
         if self._exchange is None:
             self._next()
         else:
             self.reading_changed()
+
+    def _feed(self, data: bytes) -> None:
+        """Have a segment parsed."""
+        while data and self._fault is None:
+            if self._reading is not None:
+                self._framing_bytes += len(data)
+            elif self._head_bytes:
+                self._head_bytes += len(data)
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # We did not ask for another protocol to begin here: what follows is the request's body, if it has
+                # one, which the parser does not look for, and then the next request.
+                data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+                if self._body_follows is not None:
+                    self._prime(self._body_follows)
+            except httptools.HttpParserError as error:
+                if self._fault is None:
+                    self._fault = ClientFault("The request is malformed.", str(error))
+            else:
+                return
+
+    def _prime(self, exchange: ServerExchange) -> None:
+        """Bring a new parser to where the body of a request begins."""
+        self._body_follows = None
+        self._primed = True
+        length = exchange.head.content_length
+        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+        self._primed = False
+        self._head_bytes = 0
+        self._framing_bytes = 0
+        self._reading = exchange
+
+    def _check_sizes(self) -> None:
+        """Bound what is neither a whole head nor a body."""
+        limit = self.factory.settings.header_bytes_max
+        if self._reading is None:
+            if self._head_bytes > limit:
+                self._fault = self._head_too_large(self._url)
+        elif self._framing_bytes > limit:
+            # Endless chunk extensions or trailers.
+            self._fault = ClientFault("The request's trailer is too large.", status=431)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
@@ -159,14 +192,16 @@ class HTTPServerConnection(Protocol):
 
     def pauseProducing(self) -> None:
         self.write_paused = True
-        self._unsent = -1
         if self._state is _State.EXCHANGE:
-            self.deadline = self.factory.clock.seconds() + self.factory.settings.write_timeout_s
+            self._expect_progress()
         if self._exchange is not None:
             self._exchange.pause_producer()
 
     def resumeProducing(self) -> None:
         self.write_paused = False
+        if self._state is _State.FLUSHING:
+            self._next()
+            return
         if self._state is _State.EXCHANGE:
             self._expect_body()
         if self._exchange is not None:
@@ -177,10 +212,17 @@ class HTTPServerConnection(Protocol):
 
     # The parser's side.
 
+    def on_message_begin(self) -> None:
+        # How much of the segment is this head, nobody can tell before it is whole; those that follow are counted.
+        self._head_bytes = 1
+
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        if not self._primed:
+            self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._primed:
+            return
         headers = self._headers
         headers.append((name.lower(), value.rstrip(b" \t")))
         if len(headers) > HEADERS_MAX and self._fault is None:
@@ -192,7 +234,9 @@ class HTTPServerConnection(Protocol):
         return ClientFault("The request's header is too large.", status=431)
 
     def on_headers_complete(self) -> None:
-        if self._fault is not None:
+        self._head_bytes = 0
+        self._framing_bytes = 0
+        if self._fault is not None or self._primed:
             return
         parser = self._parser
         headers, self._headers = self._headers, []
@@ -218,11 +262,12 @@ class HTTPServerConnection(Protocol):
         except Fault as fault:
             self._fault = fault
             return
-        self._head_bytes = 0
         self._body_bytes = 0
         exchange = ServerExchange(self, head, self.factory.clock.seconds())
         if head.content_length == 0:
             exchange.body_end()
+        elif parser.should_upgrade():
+            self._body_follows = exchange
         else:
             self._reading = exchange
         # Served when the parser has let go of the segment, so that nothing calls into it from within.
@@ -232,6 +277,7 @@ class HTTPServerConnection(Protocol):
         exchange = self._reading
         if exchange is None or self._fault is not None:
             return
+        self._framing_bytes = 0
         limit = self.factory.settings.body_bytes_max
         if limit and exchange.head.content_length is None:
             self._body_bytes += len(data)
@@ -246,6 +292,9 @@ class HTTPServerConnection(Protocol):
         exchange, self._reading = self._reading, None
         if exchange is None or self._fault is not None:
             return
+        if self._headers:
+            # Trailers are nobody's, least of all the next request's (RFC 9110 section 6.5.1).
+            self._headers = []
         exchange.body_end()
 
     # Ours.
@@ -258,11 +307,17 @@ class HTTPServerConnection(Protocol):
         self.factory.observer.serve(exchange)
 
     def _expect_body(self) -> None:
+        """The client has so long to send some more of the body, if it is the client whom we wait for."""
         exchange = self._exchange
         if exchange is not None and exchange is self._reading and exchange.wants_body:
             self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
         else:
             self.deadline = NEVER
+
+    def _expect_progress(self) -> None:
+        """The client has so long to take some more of what we wrote."""
+        self._unsent = -1
+        self.deadline = self.factory.clock.seconds() + self.factory.settings.write_timeout_s
 
     def exchange_finished(self, exchange: ServerExchange) -> None:
         """A response is whole; go on with the next request, or close."""
@@ -272,17 +327,36 @@ class HTTPServerConnection(Protocol):
         if not exchange.head.keep_alive or exchange is self._reading:
             # What we promised with the head holds, even if we have begun to leave since: the client may have sent its
             # next request already. Or the rest of a body that nobody wants stands between us and the next request.
-            self.close(unread=exchange is self._reading or self._fault is not None)
+            unread = exchange is self._reading or self._fault is not None or bool(self._waiting)
+            self.close(unread=unread)
         else:
             self._next()
 
     def _next(self) -> None:
-        if self._state in (_State.LINGERING, _State.CLOSED):
+        """Nothing is being served: serve what waits; else wait for the client, whatever it is that it owes us."""
+        if self._beginning:
+            # An exchange has ended while it began. The loop below goes on; a call from here would go ever deeper.
             return
-        if self._waiting:
-            self._begin(self._waiting.popleft())
+        self._beginning = True
+        try:
+            while self._waiting and self._may_begin():
+                self._begin(self._waiting.popleft())
+        finally:
+            self._beginning = False
+        if self._exchange is not None:
             self.reading_changed()
-            return
+        elif self._may_begin():
+            self._await_request()
+        elif self._state in (_State.EXCHANGE, _State.IDLE, _State.HEAD):
+            self._state = _State.FLUSHING
+            self._expect_progress()
+            self.reading_changed()
+
+    def _may_begin(self) -> bool:
+        """Whether a request may be served now. Answers to a client that does not take them would pile up."""
+        return self._exchange is None and not self.write_paused and self._state not in _LAST
+
+    def _await_request(self) -> None:
         if self._fault is not None:
             self._refuse(self._fault)
             return
@@ -327,10 +401,10 @@ class HTTPServerConnection(Protocol):
                 wants = not self._waiting
             else:
                 wants = reading.wants_body
-            if reading is not None and reading is self._exchange and not self.write_paused:
-                self._expect_body()
+                if reading is self._exchange and not self.write_paused:
+                    self._expect_body()
         else:
-            wants = True
+            wants = self._state is not _State.FLUSHING
         if wants == self._reading_paused:
             if wants:
                 self._reading_paused = False
@@ -380,16 +454,15 @@ class HTTPServerConnection(Protocol):
         @param unread: something of the client's was not read and perhaps still comes. To close then would be a
             reset, which can destroy our answer before the client has read it (RFC 9112 section 9.6).
         """
-        if self._state in (_State.LINGERING, _State.CLOSED) or self.transport is None:
+        if self._state in _LAST or self.transport is None:
             return
         transport = self.transport
         transport.unregisterProducer()  # type: ignore[attr-defined]
+        self._state = _State.LINGERING
+        self._expect_progress()
         if not unread:
-            self._state = _State.LINGERING
-            self.deadline = self.factory.clock.seconds() + self.factory.settings.write_timeout_s
             transport.loseConnection()
             return
-        self._state = _State.LINGERING
         self._reading = None
         self.deadline = self.factory.clock.seconds() + LINGER_S
         if can_half_close(transport):
@@ -402,57 +475,31 @@ class HTTPServerConnection(Protocol):
     def cut(self) -> None:
         """Close at once, so that the client can tell."""
         if self._state is not _State.CLOSED and self.transport is not None:
+            # The end of the connection comes in a later turn: nothing begins until then.
+            self._state = _State.LINGERING
+            self.deadline = NEVER
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def timed_out(self, now: float) -> None:
         """A deadline has passed; what it meant depends on the state."""
         state = self._state
-        if state is _State.IDLE and self.served:
+        if state is _State.IDLE:
             self.close()
-        elif state in (_State.IDLE, _State.HEAD):
-            if state is _State.IDLE:
-                self.close()
-            elif self._fault is None:
-                self._fault = ClientFault("The request took too long to arrive.", status=408)
-                self._refuse(self._fault)
-        elif state is _State.EXCHANGE:
-            if self.write_paused:
-                self._check_progress(now)
-            elif self._reading is not None:
-                self._fault = ClientFault("The request's body took too long to arrive.", status=408)
-                self.deadline = NEVER
-                self._misread()
-        else:
-            self.cut()
+        elif state is _State.HEAD:
+            self._fault = ClientFault("The request took too long to arrive.", status=408)
+            self._refuse(self._fault)
+        elif state is _State.EXCHANGE and not self.write_paused:
+            self._fault = ClientFault("The request's body took too long to arrive.", status=408)
             self.deadline = NEVER
+            self._misread()
+        else:
+            self._check_progress(now)
 
     def _check_progress(self, now: float) -> None:
-        """A client that reads slowly is borne; one that does not read at all is cut."""
+        """A client that reads slowly is borne; one that does not read at all is cut, or has read all."""
         unsent = unsent_bytes(self.transport)
-        if unsent == self._unsent:
+        if unsent == self._unsent or (self._state is _State.LINGERING and not unsent):
             self.cut()
-            self.deadline = NEVER
         else:
             self._unsent = unsent
             self.deadline = now + self.factory.settings.write_timeout_s
-
-
-def can_half_close(transport: object) -> bool:
-    """Whether a transport can be closed for writing alone."""
-    return ITCPTransport.providedBy(transport) or hasattr(transport, "loseWriteConnection")
-
-
-def unsent_bytes(transport: object) -> int:
-    """
-    Bytes that the peer has not taken yet, in our buffer and the kernel's (tcp(7), SIOCOUTQ).
-
-    @return: a number that changes whenever there is progress.
-    """
-    waiting = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-    waiting += getattr(transport, "_tempDataLen", 0)
-    try:
-        fileno: int = transport.fileno()  # type: ignore[attr-defined]
-        queued: int = struct.unpack("i", fcntl.ioctl(fileno, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
-    except (OSError, AttributeError, TypeError):
-        queued = 0
-    return waiting + queued

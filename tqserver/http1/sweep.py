@@ -11,6 +11,9 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+_log = Logger()
 
 NEVER = float("inf")
 
@@ -51,4 +54,10 @@ class Sweep:
     def _look(self) -> None:
         now = self._clock.seconds()
         for watched in [each for each in self._watched if each.deadline <= now]:
-            watched.timed_out(now)
+            # What one does about its deadline may have mended or ended another.
+            if watched.deadline <= now and watched in self._watched:
+                try:
+                    watched.timed_out(now)
+                except Exception:
+                    # A mistake with one must not be the end of everybody's deadlines.
+                    _log.failure("a deadline of {watched!r}", watched=watched)

@@ -110,11 +110,11 @@ def consequence(history: History, restart: RestartConfig, now: float, chance: fl
         return Retry(0.0)
     why = last.reason
     if restart.policy == "never":
-        return Hold(f"ended ({why}), and restart.policy is never", "tqctl release, or another restart.policy")
+        return Hold(f"ended ({why}), and restart.policy is never", "choose another restart.policy, or change the worker")
     if restart.policy == "on-failure" and last.clean:
-        return Hold(f"ended ({why}), and restart.policy is on-failure", "tqctl release, or another restart.policy")
+        return Hold(f"ended ({why}), and restart.policy is on-failure", "choose another restart.policy, or change the worker")
     recent = sum(1 for death in history.deaths if now - death.ended < restart.window_s)
-    remedy = last.remedy or "mend the worker and save, or tqctl release"
+    remedy = last.remedy or "mend the worker and save it"
     if recent > restart.deaths_max:
         return Hold(f"{recent} deaths within {restart.window_s:g} s; the last: {why}", remedy)
     if history.failed_starts > restart.deaths_max:

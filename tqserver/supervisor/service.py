@@ -22,18 +22,17 @@ from twisted.python.failure import Failure
 
 from .. import __version__
 from ..build import Build, BuildFault
-from ..config.diff import carry_over, restart_keys
 from ..config.model import Project, ServerConfig, WorkerConfig
-from ..errors import ConfigFault, Problem
 from ..plane.messages import Routing
 from ..process.usage import Usage
 from ..watch import IWatcher, Kind
 from .changes import Change, RetireSlot, SetCount, StartBuild, StartSlot
+from .configuration import Configuration
 from .discovery import Discovery, News
 from .interfaces import IBuilds, IFronts, ILauncher, IWorkerLogs
 from .plan import Desired, Observed, plan
 from .routing import routing
-from .status import ConfigStatus, ServerStatus
+from .status import ServerStatus
 from .survey import broken_status, worker_status
 from .worker import Surroundings, Worker
 
@@ -78,7 +77,7 @@ class Supervisor(Service):
     """
     The control plane.
 
-    @ivar project: the configuration in force.
+    @ivar configuration: what it goes by.
     @ivar workers: by name; one that was removed stays until nothing of it is left.
     @ivar routing: what was published last.
     @ivar life: where it stands itself.
@@ -108,22 +107,16 @@ class Supervisor(Service):
         @param wall_clock: gives seconds since the epoch.
         @param on_server: told each new server configuration, for those who are not told here (launcher, ports, logs).
         """
-        self.project = project
+        self.configuration = Configuration(project, load, wall_clock)
         self.workers: dict[str, Worker] = {}
         self.routing = Routing(version=0)
         self.life = Life.NEW
         self._reactor = reactor
-        self._load = load
         self._builds = builds
         self._fronts = fronts
         self._measure = measure
-        self._wall_clock = wall_clock
         self._on_server = on_server
-        self._started_with = project.server
         self._started_at = reactor.seconds()
-        self._applied_at = 0.0
-        self._problems: tuple[Problem, ...] = ()
-        self._restart: tuple[str, ...] = ()
         self._pending: IDelayedCall | None = None
         self._leaving: list[tuple[str, Deferred[None]]] = []
         self._page_callbacks: list[Callable[[News], None]] = []
@@ -145,6 +138,11 @@ class Supervisor(Service):
         self._measuring = LoopingCall(self._measure_all)
         self._tick.clock = self._measuring.clock = reactor
 
+    @property
+    def project(self) -> Project:
+        """The configuration in force."""
+        return self.configuration.project
+
     # Life
 
     def startService(self) -> None:
@@ -153,7 +151,7 @@ class Supervisor(Service):
         self.life = Life.RUNNING
         self._fronts.on_wanted(self._take_wanted)
         self._fronts.on_load(self.wake)
-        self._apply(self.project)
+        self._apply()
         for loop, interval_s in ((self._tick, TICK_S), (self._measuring, MEASURE_S)):
             loop.start(interval_s, now=False).addErrback(self._mistake)
 
@@ -393,25 +391,14 @@ class Supervisor(Service):
 
         @return: whether it could.
         """
-        try:
-            project = self._load()
-        except ConfigFault as fault:
-            self._problems = fault.problems
-            _log.error("the configuration stays as it was: {fault}", fault=fault)
-            return False
-        project = carry_over(self.project, project)
-        if project != self.project:
-            self._apply(project)
-        self._problems = ()
-        return True
+        changed = self.configuration.read()
+        if changed:
+            self._apply()
+        return changed is not None
 
-    def _apply(self, project: Project) -> None:
-        """Go by a configuration from now on. Only what changed is touched."""
-        self.project = project
-        self._applied_at = self._wall_clock()
-        self._restart = restart_keys(self._started_with, project.server)
-        if self._restart:
-            _log.warn("these keys need a restart of the server: {keys}", keys=", ".join(self._restart))
+    def _apply(self) -> None:
+        """Go by the configuration from now on. Only what changed is touched."""
+        project = self.project
         self._on_server(project.server)
         self._builds.reconfigure(project.server)
         configured = {worker.name: worker for worker in project.workers}
@@ -493,12 +480,7 @@ class Supervisor(Service):
             uptime_s=self._reactor.seconds() - self._started_at,
             stopping=self.life is not Life.RUNNING,
             routing_version=self.routing.version,
-            config=ConfigStatus(
-                state="broken" if self._problems else "ok",
-                problems=tuple(str(problem) for problem in self._problems),
-                applied_at=self._applied_at,
-                restart=self._restart,
-            ),
+            config=self.configuration.status(),
             fronts=load.fronts,
             workers=tuple(sorted(shown, key=lambda worker: worker.name)),
         )

@@ -86,7 +86,7 @@ def _trouble(worker: Worker) -> tuple[str, str]:
     if worker.problems:
         return (f"an older configuration is in force: {worker.problems[0]}", "mend the file and save it")
     if worker.fault is not None:
-        return (f"could not be built: {worker.fault.reason}", worker.fault.remedy)
+        return (worker.fault.told, worker.fault.remedy)
     for slot in worker.slots.values():
         if slot.state == "held" and slot.held is not None:
             return (slot.held.reason, slot.held.remedy)

@@ -295,9 +295,9 @@ class Worker:
         if fault.kind != "superseded":
             remedy = f"; {fault.remedy}" if fault.remedy else ""
             _log.error(
-                "{worker} could not be built: {reason}{remedy}{output}",
+                "{worker} {told}{remedy}{output}",
                 worker=self.name,
-                reason=fault.reason,
+                told=fault.told,
                 remedy=remedy,
                 output="".join(f"\n{line}" for line in fault.output),
             )
@@ -425,7 +425,7 @@ class Worker:
             if hold is not None:
                 return Closed(f"does not stay up: {hold.reason}", hold.remedy, last.output if last is not None else ())
         if self.target is None and self.fault is not None:
-            return Closed(f"could not be built: {self.fault.reason}", self.fault.remedy, self.fault.output)
+            return Closed(self.fault.told, self.fault.remedy, self.fault.output)
         return OPEN
 
 
