@@ -97,6 +97,7 @@ class FakeExchange:
         self.sent_bytes = 0
         self.over = False
         self.replayable = True
+        self.body_fault: Fault | None = None
 
         self.response: ResponseHead | None = None
         self.body = b""

@@ -457,9 +457,9 @@ class SemanticsTests(StreamingCase):
                 for method, code, length in (
                     ("HEAD", 200, "5"),
                     ("GET", 204, None),
-                    ("GET", 304, "5"),
+                    ("GET", 304, None),  # Go leaves the length out
                     ("HEAD", 204, None),
-                    ("HEAD", 304, "5"),
+                    ("HEAD", 304, None),
                 ):
                     stream.request(method, f"/status?code={code}")
                     status, fields = stream.head()
@@ -502,5 +502,6 @@ class SemanticsTests(StreamingCase):
         running = self.stream()
         with Stream(running) as stream:
             stream.request("GET", f"/download?bytes={GIB}")
+            stream.exactly(MIB)
             stream.socket.shutdown(socket.SHUT_WR)
             self.when("the worker is free", lambda: self.counts(running)[2] == 1, running)

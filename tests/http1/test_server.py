@@ -292,10 +292,18 @@ class RefusalTests(ConnectionCase):
         self.assertTrue(self.sent().startswith(b"HTTP/1.1 431 "))
 
     def test_declared_body_too_large(self) -> None:
-        """A body that is declared larger than the limit is refused before it is read (RFC 9110 section 15.5.14)."""
+        """
+        A body that is declared larger than the limit is a fault from the beginning, so that the request is answered
+        as what it is, and nothing of the body is read (RFC 9110 section 15.5.14).
+        """
         self.connect(body_bytes_max=10)
-        self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n")
-        self.assertTrue(self.sent().startswith(b"HTTP/1.1 413 "))
+        self.connection.dataReceived(b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n12345")
+        (exchange,) = self.recorder.exchanges
+        assert exchange.body_fault is not None
+        self.assertEqual((exchange.head.target, exchange.body_fault.status), (b"/form", 413))
+        answer(exchange, status=413)
+        self.assertIn(b"Connection: close", self.sent())
+        self.assertTrue(self.wire.half_closed)
 
     def test_chunked_body_too_large(self) -> None:
         """A chunked body that grows beyond the limit fails where it is read, and the connection closes."""

@@ -289,7 +289,7 @@ class EndTests(FrontsCase):
         self.assertEqual(len(self.reactor.processes), 2)
 
     def test_replace(self) -> None:
-        """Fronts are replaced one by one: the old one leaves when the new one works, and only then the next is replaced."""
+        """Fronts are replaced one by one: when the new one works the old one leaves, and then the next is replaced."""
         self.start()
         self.fronts.publish(routing(4))
         for number in range(2):

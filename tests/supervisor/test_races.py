@@ -240,7 +240,7 @@ class Races(RuleBasedStateMachine):
         """An operator asks for a number of instances."""
         worker = self.world.supervisor.workers.get(name)
         if worker is not None and not worker.removed:
-            self.world.supervisor.scale(name, count)
+            self.world.supervisor.commands.scale(name, count)
             self.world.settle()
 
     @rule()

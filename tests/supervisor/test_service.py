@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.config.model import BrokenWorker, RecycleConfig, RouteConfig, ScalingConfig
 from tqserver.errors import ConfigFault, Problem
+from tqserver.supervisor.commands import CommandFault
 from tqserver.supervisor.interfaces import EndpointTotals, WorkerTotals
-from tqserver.supervisor.service import CommandFault
 from tqserver.supervisor.status import to_json
 
 from .world import World, server_config, worker_config
@@ -237,7 +237,7 @@ class CrashTests(SynchronousTestCase):
             world.process().exit(code=1)
             world.pass_time(1.5)
         self.assertIn("does not stay up: 4 deaths", world.fronts.worker("api").closed)
-        world.supervisor.release("api")
+        world.supervisor.commands.release("api")
         world.settle()
         self.assertEqual(world.fronts.worker("api").closed, "")
         world.come_up()
@@ -484,25 +484,25 @@ class CountTests(SynchronousTestCase):
         """Stop, start, restart and scale do what they say; for an unknown worker they say so."""
         world = World(worker_config())
         world.up()
-        world.supervisor.stop("api")
+        world.supervisor.commands.stop("api")
         world.settle()
         self.assertEqual(world.fronts.worker("api").closed, "the worker was stopped by an operator")
         world.pass_time(1.0)
         self.assertEqual(world.supervisor.status().workers[0].state, "stopped")
-        world.supervisor.start("api")
+        world.supervisor.commands.start("api")
         world.settle()
         world.come_up()
         self.assertEqual(world.serving, ["api.1.2"])
-        world.supervisor.restart("api")
+        world.supervisor.commands.restart("api")
         world.settle()
         world.come_up()
         self.assertEqual(world.serving, ["api.2.3"])
-        world.supervisor.scale("api", 3)
+        world.supervisor.commands.scale("api", 3)
         world.settle()
         world.come_up()
         self.assertEqual(len(world.serving), 3)
-        self.assertRaises(CommandFault, world.supervisor.restart, "nobody")
-        self.assertRaises(CommandFault, world.supervisor.scale, "api", -1)
+        self.assertRaises(CommandFault, world.supervisor.commands.restart, "nobody")
+        self.assertRaises(CommandFault, world.supervisor.commands.scale, "api", -1)
 
 
 class StopTests(SynchronousTestCase):

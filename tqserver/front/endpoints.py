@@ -18,7 +18,7 @@ class EndpointState:
     @ivar in_flight: exchanges in hand.
     @ivar answered: responses whose head came from it.
     @ivar failed: exchanges that it broke.
-    @ivar suspect_until: by the reactor's clock; before that it is asked only if nobody else is there to be asked.
+    @ivar suspect_until: by the reactor's clock; before that it is not asked.
     @ivar retired: no L{Routing<tqserver.plane.messages.Routing>} holds it any more.
     """
 

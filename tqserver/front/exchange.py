@@ -58,6 +58,9 @@ class IExchange(Interface):
     status: int = Attribute("The status that was answered, or 0 if none was yet.")
     sent_bytes: int = Attribute("Bytes of response body written so far.")
     over: bool = Attribute("Whether the exchange has ended, well or not.")
+    body_fault: Fault | None = Attribute(
+        "Why the request's body will never be whole, if that is known: nobody need be asked for an answer."
+    )
     replayable: bool = Attribute(
         "Whether C{receive} can tell the body from its beginning: nothing was answered, and little or nothing was told."
     )

@@ -232,13 +232,20 @@ class _Forwarding:
 
     def _connect(self, fresh: bool) -> None:
         worker = self._worker
-        self._taking = self._pool.take(
+        taking = self._taking = self._pool.take(
             fresh=fresh,
             waiting_max=worker.waiting_max,
             timeout_s=worker.waiting_timeout_s,
             first=self._retried,
         )
-        self._taking.addCallbacks(self._connected, self._not_connected)
+        taking.addCallbacks(self._connected, self._not_connected)
+        taking.addErrback(self._broken)
+
+    def _broken(self, failure: Failure) -> None:
+        """A mistake of ours, which would otherwise leave the exchange without an end."""
+        _log.failure("beginning a FastCGI request", failure)
+        if self._state is not _State.OVER:
+            self._fail(ServerFault("Something went wrong on our side.", repr(failure.value), status=500))
 
     def _not_connected(self, failure: Failure) -> None:
         self._taking = None

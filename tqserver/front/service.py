@@ -32,6 +32,7 @@ from ..plane.messages import (
     Routing,
     Started,
     Upward,
+    WorkerSaid,
 )
 from .access_log import AccessLog
 from .forward_http import IReactor
@@ -97,13 +98,20 @@ class FrontService:
     # The supervisor.
 
     def _say(self, message: Upward) -> None:
+        if self._link.congested and isinstance(message, WorkerSaid):
+            # The supervisor does not keep up. What workers complain of is the only thing without a bound, and the only one
+            # that nobody waits for.
+            return
         self._link.send(message)
 
     def _heard(self, message: Downward) -> None:
         if isinstance(message, Routing):
             self._settle(message.http)
             self.site.apply(message)
-            self._listen()
+            if not self._retiring:
+                self._listen()
+                # The limit may be another one now.
+                self._counted(len(self._factory.connections))
         elif isinstance(message, Retire):
             self._retire(message)
         elif isinstance(message, ReopenLogs) and isinstance(self.site.access_log, AccessLog):

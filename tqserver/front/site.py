@@ -49,6 +49,9 @@ _log = Logger()
 CLIENT_LEFT = 499
 """What the log shows for a client that left before it was answered."""
 
+WANTED_PERIOD_MIN_S = 0.01
+"""The supervisor is not told of waiting requests more often than this, whatever is configured."""
+
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
 
@@ -74,6 +77,7 @@ class _Worker:
         self.latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.wanted_call: IDelayedCall | None = None
         self.wake_call: IDelayedCall | None = None
+        self.waking = False
         self.development_headers: Headers = []
 
     def update(self, routing: WorkerRouting) -> list[EndpointState]:
@@ -243,6 +247,8 @@ class Site:
     def _route(self, passage: _Passage, peer: str) -> None:
         exchange, worker, match = passage.exchange, passage.worker, passage.match
         head = exchange.head
+        if exchange.body_fault is not None:
+            raise exchange.body_fault
         http = self.routing.http
         if http.health_path and head.path == http.health_path.encode():
             _answer(exchange, ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
@@ -253,7 +259,10 @@ class Site:
             raise ClientFault("There is nothing here.", status=404)
         worker.requests += 1
         if worker.development_headers:
-            exchange.response_headers = worker.development_headers
+            exchange.response_headers = [
+                *worker.development_headers,
+                (b"X-TQServer-Worker-Path", match.prefix.encode()),
+            ]
         if worker.routing.protocol == "none":
             if head.method not in _STATIC_METHODS:
                 raise ClientFault("Files can only be read.", status=405)
@@ -293,18 +302,22 @@ class Site:
         else:
             available = worker.endpoints.available(now)
         if available:
+            if passage.tries and len(available) > 1:
+                # Whoever broke this request is asked last.
+                available = [state for state in available if state is not passage.endpoint]
             self._attempt(passage, self._pick(worker, available, passage.key))
             return
         routing = worker.routing
-        if not routing.endpoints and routing.closed:
-            raise ServerFault(routing.closed, retry_after_s=5)
+        refusal = _no_use_in_waiting(routing)
+        if refusal is not None:
+            raise refusal
         if worker.line.full:
             raise ServerFault("Too many requests wait for this service.", retry_after_s=1)
         since = passage.waiting_since or now
         if now - since >= routing.waiting_timeout_s:
             raise UpstreamFault("The service did not become available in time.", status=504)
         passage.waiting_since = since
-        worker.line.join(passage, since)
+        worker.line.join(passage, since, returned=passage.tries > 0)
         self._want(worker)
         self._wake_when_trusted(worker, now)
 
@@ -326,17 +339,33 @@ class Site:
         assert worker is not None and match is not None
         passage.endpoint = endpoint
         passage.tries += 1
+        if worker.development_headers:
+            passage.exchange.response_headers = [
+                *passage.exchange.response_headers[: len(worker.development_headers) + 1],
+                (b"X-TQServer-Worker-ID", endpoint.id.encode()),
+                (b"X-TQServer-Worker-Port", b"%d" % endpoint.spec.port),
+            ]
         endpoint.in_flight += 1
         passage.began = self.reactor.seconds()
 
+        ended = False
+
         def done(fault: Fault | None, again: bool) -> None:
-            self._attempted(passage, endpoint, fault, again)
+            nonlocal ended
+            if not ended:
+                ended = True
+                self._attempted(passage, endpoint, fault, again)
 
         routing = worker.routing
-        if routing.protocol == "fastcgi":
-            self._fastcgi.start(passage.exchange, routing, endpoint.spec, match.prefix, done)
-        else:
-            self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, done)
+        try:
+            if routing.protocol == "fastcgi":
+                self._fastcgi.start(passage.exchange, routing, endpoint.spec, match.prefix, done)
+            else:
+                self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, done)
+        except Exception:
+            # A mistake of ours with one request: it must still give the endpoint back and be answered.
+            _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
+            done(ServerFault("Something went wrong on our side.", status=500), False)
 
     def _attempted(
         self, passage: _Passage, endpoint: EndpointState, fault: Fault | None, again: bool
@@ -357,8 +386,10 @@ class Site:
             self._drained(endpoint)
         if fault is not None and not exchange.over:
             if again and not exchange.status:
-                # It refuses or breaks connections; whether it has died, the supervisor finds out.
-                endpoint.suspect_until = now + SUSPECT_S
+                if isinstance(fault, Unreachable):
+                    # Whether it has died, the supervisor finds out. One that accepts and then breaks is not suspect: it
+                    # may be the request, which must not have everybody else wait.
+                    endpoint.suspect_until = now + SUSPECT_S
                 self._again(passage, fault)
             else:
                 self._answer_fault(passage, fault)
@@ -379,21 +410,29 @@ class Site:
 
     def _wake(self, worker: _Worker) -> None:
         """Give those who wait to the endpoints that can take them."""
-        while len(worker.line):
-            available = worker.endpoints.available(self.reactor.seconds())
-            if not available:
-                if not worker.routing.endpoints and worker.routing.closed:
-                    self._send_away(worker)
-                else:
-                    self._wake_when_trusted(worker, self.reactor.seconds())
-                return
-            passage = worker.line.next()
-            if passage is not None and not passage.exchange.over:
-                self._attempt(passage, self._pick(worker, available, passage.key))
+        if worker.waking:
+            # An attempt has ended as it began, and whoever began it goes on with the others.
+            return
+        worker.waking = True
+        try:
+            while len(worker.line):
+                available = worker.endpoints.available(self.reactor.seconds())
+                if not available:
+                    refusal = _no_use_in_waiting(worker.routing)
+                    if refusal is not None:
+                        self._send_away(worker, refusal)
+                    else:
+                        self._wake_when_trusted(worker, self.reactor.seconds())
+                    return
+                passage = worker.line.next()
+                if passage is not None and not passage.exchange.over:
+                    self._attempt(passage, self._pick(worker, available, passage.key))
+        finally:
+            worker.waking = False
 
-    def _send_away(self, worker: _Worker) -> None:
+    def _send_away(self, worker: _Worker, refusal: Fault) -> None:
         while (passage := worker.line.next()) is not None:
-            self._answer_fault(passage, ServerFault(worker.routing.closed, retry_after_s=5))
+            self._answer_fault(passage, refusal)
 
     def _wake_when_trusted(self, worker: _Worker, now: float) -> None:
         """Look again when a suspect endpoint may be asked again."""
@@ -422,9 +461,9 @@ class Site:
             oldest_s = worker.line.oldest_s()
             if waiting > routing.queue_threshold or oldest_s >= routing.wait_max_s:
                 self._notify(Wanted(worker=routing.name, waiting=waiting, oldest_s=oldest_s))
-            worker.wanted_call = self.reactor.callLater(routing.wait_max_s, look)
+            worker.wanted_call = self.reactor.callLater(max(routing.wait_max_s, WANTED_PERIOD_MIN_S), look)
 
-        worker.wanted_call = self.reactor.callLater(worker.routing.wait_max_s, look)
+        worker.wanted_call = self.reactor.callLater(max(worker.routing.wait_max_s, WANTED_PERIOD_MIN_S), look)
 
     def waited_too_long(self, passage: _Passage) -> None:
         """The waiting line sends somebody away."""
@@ -487,22 +526,28 @@ def _told_prefix(mount: bytes, prefix: str) -> bytes:
     return mount + prefix.encode().rstrip(b"/") if mount else prefix.encode()
 
 
+def _no_use_in_waiting(routing: WorkerRouting) -> Fault | None:
+    """Why a request for a worker need not wait for an endpoint; L{None} if it should."""
+    if routing.endpoints:
+        return None
+    if routing.closed:
+        return ServerFault(routing.closed, retry_after_s=5)
+    if routing.protocol == "none":
+        return ClientFault("There is nothing here.", status=404)
+    return None
+
+
 def _without_worker(routing: WorkerRouting) -> WorkerRouting:
     """The routing of a worker that was removed."""
     return WorkerRouting(name=routing.name, type=routing.type, closed="This service was removed.")
 
 
 def _development_headers(routing: WorkerRouting) -> Headers:
-    """Who answers, for the developer; the port is that of the first endpoint."""
-    headers = [
+    """Which worker answers, for the developer; an exchange adds the path and the instance."""
+    return [
         (b"X-TQServer-Worker-Name", routing.name.encode()),
         (b"X-TQServer-Worker-Type", routing.type.encode()),
     ]
-    if routing.endpoints:
-        endpoint = routing.endpoints[0]
-        headers.append((b"X-TQServer-Worker-ID", endpoint.id.encode()))
-        headers.append((b"X-TQServer-Worker-Port", b"%d" % endpoint.port))
-    return headers
 
 
 def _hash_key(hash_on: str, exchange: IExchange) -> bytes:

@@ -29,49 +29,57 @@ class WaitingLine(Generic[W]):
         self._expired = expired
         self._waiting: dict[W, float] = {}
         """Who waits, since when; in order."""
+        self._returned: dict[W, float] = {}
+        """Likewise, of those who were in the line before; they go first."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._returned)
 
     @property
     def full(self) -> bool:
         """Whether nobody else may join."""
-        return len(self._waiting) >= self.limit
+        return len(self) >= self.limit
 
-    def join(self, waiter: W, since: float) -> None:
+    def join(self, waiter: W, since: float, returned: bool = False) -> None:
         """
         Wait at the end of the line.
 
         @param since: when the waiter began to wait, which may be earlier, if it had to come back.
+        @param returned: it was in the line before and goes before those who were not.
         """
-        self._waiting[waiter] = since
+        (self._returned if returned else self._waiting)[waiter] = since
 
     def leave(self, waiter: W) -> None:
         """Leave the line, if the waiter is in it."""
+        if self._returned:
+            self._returned.pop(waiter, None)
         self._waiting.pop(waiter, None)
 
     def next(self) -> W | None:
-        """Who has waited longest; it leaves the line."""
-        for waiter in self._waiting:
-            del self._waiting[waiter]
-            return waiter
+        """Who is first in the line; it leaves it."""
+        for line in (self._returned, self._waiting):
+            for waiter in line:
+                del line[waiter]
+                return waiter
         return None
+
+    def _oldest(self) -> float:
+        """Since when somebody has waited, at the earliest; L{NEVER} for an empty line."""
+        return min(next(iter(line.values()), NEVER) for line in (self._returned, self._waiting))
 
     def oldest_s(self) -> float:
         """How long the first in the line has waited, in seconds; 0 for an empty line."""
-        for since in self._waiting.values():
-            return self._clock.seconds() - since
-        return 0.0
+        oldest = self._oldest()
+        return self._clock.seconds() - oldest if oldest != NEVER else 0.0
 
     @property
     def deadline(self) -> float:
         """When the first in the line has waited too long; for the sweep."""
-        for since in self._waiting.values():
-            return since + self.timeout_s
-        return NEVER
+        return self._oldest() + self.timeout_s
 
     def timed_out(self, now: float) -> None:
         """Send away everybody who has waited too long."""
-        for waiter in [waiter for waiter, since in self._waiting.items() if since + self.timeout_s <= now]:
+        waiting = [*self._returned.items(), *self._waiting.items()]
+        for waiter in [waiter for waiter, since in waiting if since + self.timeout_s <= now]:
             self.leave(waiter)
             self._expired(waiter)

@@ -17,7 +17,7 @@ from twisted.web.http import RESPONSES
 from twisted.web.http_headers import Headers as WebHeaders
 from zope.interface import implementer
 
-from ..errors import ServerFault
+from ..errors import Fault, ServerFault
 from ..http1.head import Headers, RequestHead, ResponseHead, has_body
 from .exchange import IBodySink, IExchange
 
@@ -102,6 +102,7 @@ class RequestExchange:
         self.status = 0
         self.sent_bytes = 0
         self.over = False
+        self.body_fault: Fault | None = None
         self._reactor = reactor
         self._request = request
         self._remaining: int | None = None

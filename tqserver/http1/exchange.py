@@ -77,9 +77,8 @@ class ServerExchange:
     __slots__ = (
         "_body",
         "_body_buffered",
-        "_body_ended",
         "_body_end_told",
-        "_body_fault",
+        "_body_ended",
         "_body_paused",
         "_callbacks",
         "_connection",
@@ -89,6 +88,7 @@ class ServerExchange:
         "_producer",
         "_remaining",
         "_sink",
+        "body_fault",
         "client_host",
         "client_port",
         "head",
@@ -124,7 +124,7 @@ class ServerExchange:
         self._body_buffered = 0
         self._body_ended = False
         self._body_end_told = False
-        self._body_fault: Fault | None = None
+        self.body_fault: Fault | None = None
         self._body_paused = False
         self._kept: list[bytes] | None = []
         self._kept_bytes = 0
@@ -151,7 +151,7 @@ class ServerExchange:
 
     def body_failed(self, fault: Fault) -> None:
         """The connection will not get the rest of the body."""
-        self._body_fault = fault
+        self.body_fault = fault
         if self._sink is not None:
             self._sink.body_failed(fault)
 
@@ -196,8 +196,8 @@ class ServerExchange:
             self.head.expect_continue = False
             if not self._body_ended and not self._body_buffered and not self.status:
                 self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._body_fault is not None:
-            sink.body_failed(self._body_fault)
+        if self.body_fault is not None:
+            sink.body_failed(self.body_fault)
             return
         self._deliver()
         self._connection.reading_changed()

@@ -254,9 +254,6 @@ class HTTPServerConnection(Protocol):
                 headers,
                 bool(parser.should_keep_alive()),
             )
-            limit = settings.body_bytes_max
-            if limit and (head.content_length or 0) > limit:
-                raise ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
             if len(self._waiting) >= PIPELINE_MAX:
                 raise ClientFault("Too many requests were sent ahead.", status=400)
         except Fault as fault:
@@ -264,7 +261,13 @@ class HTTPServerConnection(Protocol):
             return
         self._body_bytes = 0
         exchange = ServerExchange(self, head, self.factory.clock.seconds())
-        if head.content_length == 0:
+        limit = settings.body_bytes_max
+        if limit and (head.content_length or 0) > limit:
+            # It is understood, so it is answered like any request; but nothing of its body is read.
+            self._fault = ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
+            head.keep_alive = False
+            exchange.body_failed(self._fault)
+        elif head.content_length == 0:
             exchange.body_end()
         elif parser.should_upgrade():
             self._body_follows = exchange

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from .messages import Downward, Message, Upward
 
@@ -81,8 +82,13 @@ def upward() -> Decoder[Upward]:
     return Decoder(msgspec.msgpack.Decoder(Upward).decode)
 
 
+@implementer(IPushProducer)
 class Link(Protocol, Generic[M]):
-    """One end of the pipe."""
+    """
+    One end of the pipe.
+
+    @ivar congested: the other end does not read as fast as we write. What is sent is kept all the same.
+    """
 
     def __init__(self, decoder: Decoder[M], received: Callable[[M], None], lost: Callable[[], None]) -> None:
         """
@@ -92,6 +98,20 @@ class Link(Protocol, Generic[M]):
         self._decoder = decoder
         self._received = received
         self._lost = lost
+        self.congested = False
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+
+    def pauseProducing(self) -> None:
+        self.congested = True
+
+    def resumeProducing(self) -> None:
+        self.congested = False
+
+    def stopProducing(self) -> None:
+        """The pipe is closing; C{connectionLost} tells."""
 
     def send(self, message: Message) -> None:
         """Say something to the other end, if it is still there."""

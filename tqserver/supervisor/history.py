@@ -110,9 +110,9 @@ def consequence(history: History, restart: RestartConfig, now: float, chance: fl
         return Retry(0.0)
     why = last.reason
     if restart.policy == "never":
-        return Hold(f"ended ({why}), and restart.policy is never", "choose another restart.policy, or change the worker")
+        return Hold(f"ended ({why}), and restart.policy is never", "choose another restart.policy")
     if restart.policy == "on-failure" and last.clean:
-        return Hold(f"ended ({why}), and restart.policy is on-failure", "choose another restart.policy, or change the worker")
+        return Hold(f"ended ({why}), and restart.policy is on-failure", "choose another restart.policy")
     recent = sum(1 for death in history.deaths if now - death.ended < restart.window_s)
     remedy = last.remedy or "mend the worker and save it"
     if recent > restart.deaths_max:

@@ -112,8 +112,8 @@ class Listeners:
         Have the kernel take no new connection, while those that it has taken wait on to be accepted.
 
         Closing a socket resets what waits in it, so before that can happen nothing more may come. A TCP socket gets
-        a filter that drops C{SYN} (socket(7), C{SO_ATTACH_FILTER}): a client repeats it and is refused when the socket is
-        closed. A UNIX socket loses its name.
+        a filter that drops C{SYN} (socket(7), C{SO_ATTACH_FILTER}): a client repeats it and is refused when the socket
+        is closed. A UNIX socket loses its name.
         """
         for sockets in self.slots:
             for listening in sockets:

@@ -27,6 +27,7 @@ from ..plane.messages import Routing
 from ..process.usage import Usage
 from ..watch import IWatcher, Kind
 from .changes import Change, RetireSlot, SetCount, StartBuild, StartSlot
+from .commands import Commands
 from .configuration import Configuration
 from .discovery import Discovery, News
 from .interfaces import IBuilds, IFronts, ILauncher, IWorkerLogs
@@ -48,9 +49,6 @@ Beyond the longest grace, how long a stop waits for the last process. A killed p
 hangs in the kernel, and the server must not hang with it.
 """
 
-INSTANCES_MAX = 1000
-"""More instances of one worker than this are a slip of the finger."""
-
 Measure = Callable[[list[int]], Deferred[dict[int, Usage]]]
 """Measures process groups, by the ids of their leaders, without blocking."""
 
@@ -69,16 +67,13 @@ class Life(Enum):
     ENDED = "ended"
 
 
-class CommandFault(Exception):
-    """A command that cannot be obeyed: the message says why."""
-
-
 class Supervisor(Service):
     """
     The control plane.
 
     @ivar configuration: what it goes by.
     @ivar workers: by name; one that was removed stays until nothing of it is left.
+    @ivar commands: what an operator can ask.
     @ivar routing: what was published last.
     @ivar life: where it stands itself.
     """
@@ -109,6 +104,7 @@ class Supervisor(Service):
         """
         self.configuration = Configuration(project, load, wall_clock)
         self.workers: dict[str, Worker] = {}
+        self.commands = Commands(self.workers)
         self.routing = Routing(version=0)
         self.life = Life.NEW
         self._reactor = reactor
@@ -421,41 +417,6 @@ class Supervisor(Service):
             self.workers[name] = Worker(config=config, server=self.project.server, around=self._around)
         else:
             worker.reconfigure(config, self.project.server)
-
-    # Commands
-
-    def restart(self, name: str) -> None:
-        """Replace all instances of a worker; L{CommandFault} if there is no such worker, as for all commands."""
-        self._worker(name).restart()
-
-    def stop(self, name: str) -> None:
-        """Have no instances of a worker until it is started."""
-        self._worker(name).stop()
-
-    def start(self, name: str) -> None:
-        """Have instances of a worker again."""
-        self._worker(name).start()
-
-    def release(self, name: str) -> None:
-        """Try again what was given up of a worker: held slots, a failed build."""
-        self._worker(name).release()
-
-    def build(self, name: str) -> None:
-        """Build a worker, and swap if anything changed."""
-        self._worker(name).ask_build()
-
-    def scale(self, name: str, count: int | None) -> None:
-        """Have exactly C{count} instances of a worker; L{None}: as many as its configuration says."""
-        if count is not None and not 0 <= count <= INSTANCES_MAX:
-            raise CommandFault(f"from 0 to {INSTANCES_MAX} instances, not {count}")
-        self._worker(name).scale(count)
-
-    def _worker(self, name: str) -> Worker:
-        """A worker that is there."""
-        worker = self.workers.get(name)
-        if worker is None or worker.removed:
-            raise CommandFault(f"there is no worker {name!r}")
-        return worker
 
     # Status
 
