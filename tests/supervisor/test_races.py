@@ -232,7 +232,7 @@ class Races(RuleBasedStateMachine):
         """An operator asks for something."""
         worker = self.world.supervisor.workers.get(name)
         if worker is not None and not worker.removed:
-            getattr(self.world.supervisor, command)(name)
+            getattr(self.world.supervisor.commands, command)(name)
             self.world.settle()
 
     @rule(name=names, count=st.sampled_from([None, 0, 1, 3]))
