@@ -108,7 +108,7 @@ def search_path() -> str:
 def missing_tools(kinds: tuple[str, ...]) -> dict[str, str]:
     """The kinds that cannot be built or run here, and what they need."""
     path = search_path()
-    fpm = any(Path(folder).glob("php-fpm*") for folder in path.split(os.pathsep) if folder)
+    fpm = any(found for folder in path.split(os.pathsep) if folder for found in Path(folder).glob("php-fpm*"))
     present = {
         "go": shutil.which("go", path=path) is not None,
         "bun": shutil.which("bun", path=path) is not None,

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,15 +22,18 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.web.server import Site
 from zope.interface import classImplements
 
-from .admin.site import admin_site, listen_admin
+from .admin.metrics import Sample, WorkerSample, render
+from .admin.site import admin_site, listen_admin, metrics_site
 from .build import Builds
 from .config.load import load_project
 from .config.model import Project, ServerConfig, WorkerConfig
 from .fastcgi.ping import ping
 from .logs.files import LogFile
 from .logs.workers import WorkerLogs
+from .plane.messages import LATENCY_BOUNDS_S
 from .process.guard import Guard
 from .process.interfaces import IProbe
 from .process.lock import REFRESH_S, Locked, ProjectLock
@@ -42,6 +46,7 @@ from .supervisor.fronts import Fronts
 from .supervisor.interfaces import IBuilds, IWorkerLogs
 from .supervisor.launch import Launcher
 from .supervisor.listening import Listeners, ListenFault
+from .supervisor.routing import metrics_endpoint
 from .supervisor.service import Supervisor
 from .supervisor.status import to_json
 from .watch import make_watcher
@@ -78,7 +83,7 @@ class Server(Service):
         self._refresh.clock = reactor
         self._guard = Guard(reactor)
         self._logs = WorkerLogs()
-        self._admin: IListeningPort | None = None
+        self._sockets: list[IListeningPort] = []
         self._signals = 0
 
     # Life.
@@ -158,8 +163,8 @@ class Server(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         _log.info("stopping")
         yield self.supervisor.stopService()
-        if self._admin is not None:
-            yield self._admin.stopListening()
+        for port in self._sockets:
+            yield port.stopListening()
         self._listeners.close()
         self._launcher.close()
         yield self._guard.stop()
@@ -190,11 +195,47 @@ class Server(Service):
         self._ports.resize(server.workers.port_first, server.workers.port_last)
 
     def _listen_admin(self, server: ServerConfig) -> None:
-        site = admin_site(lambda: to_json(self.supervisor.status()), self._healthy)
+        metrics = self._metrics if server.metrics_enabled else None
+        site = admin_site(lambda: to_json(self.supervisor.status()), self._healthy, metrics)
+        self._listen_on(server.admin_socket, site)
+        if metrics is not None:
+            self._listen_on(metrics_endpoint(server).path, metrics_site(metrics))
+
+    def _listen_on(self, path: str, site: Site) -> None:
         try:
-            self._admin = listen_admin(self._reactor, server.admin_socket, site)
+            self._sockets.append(listen_admin(self._reactor, path, site))
         except OSError as error:
-            _log.error("no admin socket at {path}: {error}", path=server.admin_socket, error=str(error))
+            _log.error("cannot listen on {path}: {error}", path=path, error=str(error))
+
+    def _metrics(self) -> bytes:
+        """What Prometheus is told."""
+        status, workers = self.supervisor.status(), self._fronts.load().workers
+        return render(
+            Sample(
+                version=status.version,
+                mode=status.mode,
+                uptime_s=status.uptime_s,
+                config_good=not status.config.problems,
+                fronts=len(status.fronts),
+                connections=sum(front.connections for front in status.fronts),
+                in_flight=sum(front.in_flight for front in status.fronts),
+                latency_bounds_s=LATENCY_BOUNDS_S,
+                workers=[
+                    WorkerSample(
+                        name=worker.name,
+                        up=worker.state == "healthy",
+                        instances=Counter(instance.state for instance in worker.instances),
+                        memory_bytes=sum(instance.memory for instance in worker.instances),
+                        restarts=worker.deaths,
+                        requests=worker.requests,
+                        errors=worker.errors,
+                        waiting=worker.waiting,
+                        latency=workers[worker.name].latency if worker.name in workers else (),
+                    )
+                    for worker in status.workers
+                ],
+            )
+        )
 
     def _healthy(self) -> bool:
         return all(worker.state in ("healthy", "disabled") for worker in self.supervisor.status().workers)

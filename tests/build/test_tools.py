@@ -41,8 +41,8 @@ class ToolsTests(SynchronousTestCase):
         self.assertIsNone(self.shop.tools().find("bun"))
         self.assertIsNone(self.shop.tools().find("go"))
         self.shop.program("relative", "sub")
-        os.chdir(self.shop.project)
         self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.shop.project)
         self.assertIsNone(Tools(path="sub:", home="", project="/p", beside="/x").find("relative"))
 
     def test_matching(self) -> None:

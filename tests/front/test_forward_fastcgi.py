@@ -323,7 +323,7 @@ class FailureTests(ForwarderCase):
             self.assertEqual(attempt.exchange.events, [])
 
     def test_died_before(self) -> None:
-        """php-fpm that dies before a byte of answer leaves what is harmless to be repeated; after half a head nothing."""
+        """php-fpm that dies before a byte of answer leaves the harmless to be repeated; after half a head, nothing."""
         for method, data, again in (
             (b"GET", b"", True),
             (b"GET", b"Status: 200 OK\r\nA: ", False),

@@ -61,7 +61,9 @@ class RouteTests(SynchronousTestCase):
         self.check(table("/caf%C3%A9"), b"/caf%c3%a9/x", "/caf%C3%A9")
 
     @settings(max_examples=200, derandomize=True, deadline=None)
-    @given(st.lists(st.sampled_from(["/", "/a", "/a/b", "/a/b/c", "/b", "/ab"]), unique=True), st.text("ab/", max_size=8))
+    @given(
+        st.lists(st.sampled_from(["/", "/a", "/a/b", "/a/b/c", "/b", "/ab"]), unique=True), st.text("ab/", max_size=8)
+    )
     def test_as_told_by_the_definition(self, prefixes: list[str], rest: str) -> None:
         """The table finds what the definition of the longest prefix says."""
         path = "/" + rest

@@ -23,12 +23,15 @@ def app(*lines: str, source: str = APP, name: str = "app") -> dict[str, dict[str
 class Clients:
     """Clients with kept connections that ask all the time and account for each request."""
 
-    def __init__(self, running: Running, count: int = 8, path: str = "/version") -> None:
+    def __init__(
+        self, running: Running, count: int = 8, path: str = "/version", post_path: str = "/echo"
+    ) -> None:
         self.statuses: Counter[str] = Counter()
         self.lost: list[str] = []
         self.stopping = False
         self._running = running
         self._path = path
+        self._post_path = post_path
         self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
         for thread in self._threads:
             thread.start()
@@ -38,7 +41,7 @@ class Clients:
         while not self.stopping:
             body = os.urandom(1000)
             try:
-                if connection.ask("POST", "/echo", body).body != body:
+                if connection.ask("POST", self._post_path, body).body != body:
                     self.lost.append("another body")
                 response = connection.ask("GET", self._path)
             except Lost as lost:

@@ -146,6 +146,21 @@ class ExchangeTests(ClientCase):
         self.connection.dataReceived(OK)
         self.assertEqual((answer.body, answer.ended), (b"hello", True))
 
+    def test_head_with_a_body(self) -> None:
+        """A worker that sends a body with its answer to a HEAD has answered all the same, but is not asked again."""
+        answer = self.ask(b"HEAD")
+        self.connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        self.assertEqual((answer.ended, answer.body, answer.fault), (True, b"", None))
+        self.assertTrue(self.wire.disconnected)
+        self.assertEqual(self.idle, [])
+
+    def test_garbage_after_an_answer(self) -> None:
+        """Nor does garbage behind a whole answer spoil it."""
+        answer = self.ask()
+        self.connection.dataReceived(OK + b"\0garbage\r\n\r\n")
+        self.assertEqual((answer.ended, answer.body, answer.fault), (True, b"hello", None))
+        self.assertTrue(self.wire.disconnected)
+
     def test_until_close(self) -> None:
         """An answer without a length ends with its connection, if that ends well."""
         answer = self.ask()

@@ -112,9 +112,7 @@ class RequestTests(ConnectionCase):
         self.connection.dataReceived(GET)
         (exchange,) = self.recorder.exchanges
         head = exchange.head
-        self.assertEqual(
-            (head.method, head.target, head.path, head.query), (b"GET", b"/a?b=c", b"/a", b"b=c")
-        )
+        self.assertEqual((head.method, head.target, head.path, head.query), (b"GET", b"/a?b=c", b"/a", b"b=c"))
         self.assertEqual(head.headers, [(b"host", b"example.test")])
         answer(exchange)
         reply = self.sent()
@@ -187,9 +185,7 @@ class RequestTests(ConnectionCase):
 
     def test_expect_continue_waits_for_the_reader(self) -> None:
         """The client is asked for its body when somebody can take it, not before (RFC 9110 section 10.1.1)."""
-        self.connection.dataReceived(
-            b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-        )
+        self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         self.assertEqual(self.sent(), b"")
         body = Body()
         self.recorder.exchanges[0].receive(body)
@@ -319,6 +315,19 @@ class RefusalTests(ConnectionCase):
         self.assertEqual(body.fault.status, 413)
         answer(exchange, status=413)
         self.assertIn(b"Connection: close", self.sent())
+        self.assertTrue(self.wire.half_closed)
+
+    def test_small_chunked_body_too_large(self) -> None:
+        """So does one that is there as a whole, with its end, before anybody asks for it; it is answered once."""
+        self.connect(body_bytes_max=10)
+        self.connection.dataReceived(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n12345678901\r\n0\r\n\r\n"
+        )
+        (exchange,) = self.recorder.exchanges
+        assert exchange.body_fault is not None
+        self.assertEqual(exchange.body_fault.status, 413)
+        answer(exchange, status=413)
+        self.assertEqual(self.sent().count(b"HTTP/1.1 "), 1)
         self.assertTrue(self.wire.half_closed)
 
     def test_good_request_before_garbage(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 
@@ -69,9 +70,12 @@ class Observing(SynchronousTestCase):
         self.assertEqual(lines[-1], "    9999")
 
     def test_legacy(self) -> None:
-        """Messages of the old logging system are lines, too."""
+        """Warnings of the old logging system are lines, too; what it remarks in passing is not."""
         publisher = LogPublisher(self.observer)
-        legacy.LogPublisher(publisher, publisher).msg("old news", system="old")
+        old = legacy.LogPublisher(publisher, publisher)
+        old.msg("a factory stops", system="old")
+        old.msg("old news", system="old", logLevel=logging.WARNING)
+        self.assertEqual(len(self.lines()), 1, self.lines())
         self.assertTrue(self.lines()[0].endswith(": old news"), self.lines())
 
     def test_quiet(self) -> None:

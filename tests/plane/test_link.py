@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.protocol import connectionDone
@@ -46,7 +48,7 @@ DOWN: list[Message] = [ROUTING, Retire(timeout_s=1.5, close_listeners=True), Reo
 UP: list[Message] = [
     Started(pid=1),
     Applied(version=7),
-    Drained(endpoint="index.1.1"),
+    Drained(endpoint="index.1.1", version=8),
     Wanted(worker="blog", waiting=3, oldest_s=0.25),
     Load(endpoints=(EndpointLoad(id="a", in_flight=1),), workers=(WorkerLoad(name="b", latency=(1, 2)),)),
     WorkerSaid(worker="blog", request_id="x-1", line="PHP Notice: ünï"),
@@ -65,7 +67,7 @@ class CodecTests(SynchronousTestCase):
             stream = b"".join(map(encode, messages))
             bounds = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
             got: list[object] = []
-            for start, end in zip(bounds, bounds[1:], strict=False):
+            for start, end in pairwise(bounds):
                 got += decoder.feed(stream[start:end])
             self.assertEqual(got, messages)
 

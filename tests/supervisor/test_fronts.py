@@ -168,9 +168,9 @@ class RoutingTests(FrontsCase):
         self.fronts.publish(routing(1, "a"))
         self.fronts.publish(routing(2))
         drained = self.fronts.when_drained("a")
-        self.says(0, Drained(endpoint="a"))
+        self.says(0, Drained(endpoint="a", version=2))
         self.assertNoResult(drained)
-        self.says(1, Drained(endpoint="a"))
+        self.says(1, Drained(endpoint="a", version=2))
         self.successResultOf(drained)
         self.successResultOf(self.fronts.when_drained("a"))
         self.successResultOf(self.fronts.when_drained("never known"))
@@ -181,8 +181,23 @@ class RoutingTests(FrontsCase):
         self.fronts.publish(routing(1, "a"))
         self.fronts.publish(routing(2))
         drained = self.fronts.when_drained("a")
-        self.says(0, Drained(endpoint="a"))
+        self.says(0, Drained(endpoint="a", version=2))
         self.die(1)
+        self.successResultOf(drained)
+
+    def test_taken_away_and_given_back(self) -> None:
+        """What a front says of an endpoint's first departure says nothing of its second."""
+        self.start()
+        self.fronts.publish(routing(1, "a"))
+        self.fronts.publish(routing(2))
+        self.fronts.publish(routing(3, "a"))
+        for number in range(2):
+            self.says(number, Drained(endpoint="a", version=2))
+        self.fronts.publish(routing(4))
+        drained = self.fronts.when_drained("a")
+        self.says(0, Drained(endpoint="a", version=4))
+        self.assertNoResult(drained)
+        self.says(1, Drained(endpoint="a", version=4))
         self.successResultOf(drained)
 
     def test_question_withdrawn(self) -> None:
@@ -193,7 +208,7 @@ class RoutingTests(FrontsCase):
         question.addErrback(lambda _: None)
         question.cancel()
         for number in range(2):
-            self.says(number, Drained(endpoint="a"))
+            self.says(number, Drained(endpoint="a", version=2))
 
 
 class DeathTests(FrontsCase):
@@ -321,7 +336,7 @@ class EndTests(FrontsCase):
         self.fronts.publish(routing(2))
         drained = self.fronts.when_drained("a")
         for number in (1, 2, 3):
-            self.says(number, Started(pid=1000 + number), Drained(endpoint="a"))
+            self.says(number, Started(pid=1000 + number), Drained(endpoint="a", version=2))
         self.assertNoResult(drained)
-        self.says(0, Drained(endpoint="a"))
+        self.says(0, Drained(endpoint="a", version=2))
         self.successResultOf(drained)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tqserver.config.model import HTTPConfig, Project, RouteConfig, ScalingConfig
 from tqserver.plane.messages import Endpoint, FastCGITarget, Route
 from tqserver.process.spec import Address
-from tqserver.supervisor.routing import Closed, Picture, routing
+from tqserver.supervisor.routing import METRICS, Closed, Picture, routing
 
 from .world import server_config, worker_config
 
@@ -83,3 +83,35 @@ class RoutingTests(SynchronousTestCase):
         self.assertNotEqual(
             routing(1, project(one, two), {}), routing(1, project(one, evolve(two, balance="hash")), {})
         )
+
+
+class MetricsTests(SynchronousTestCase):
+    """The supervisor's own endpoint."""
+
+    def test_on_the_fronts(self) -> None:
+        """The metrics are at their path on the fronts, answered by the supervisor's socket."""
+        made = routing(1, project(worker_config(), metrics_enabled=True, metrics_path="/numbers"), {})
+        self.assertIn(Route(prefix="/numbers", worker=METRICS), made.routes)
+        (told,) = (worker for worker in made.workers if worker.name == METRICS)
+        self.assertEqual([endpoint.path for endpoint in told.endpoints], ["/project/var/metrics.sock"])
+
+    def test_kept_from_the_fronts(self) -> None:
+        """They are not there if they are for the admin socket alone, or if a worker has their path."""
+        taken = worker_config(routes=(RouteConfig(prefix="/metrics"),))
+        for workers, changes in (
+            ((worker_config(),), {"metrics_listen": "admin"}),
+            ((worker_config(),), {"metrics_enabled": False}),
+            ((taken,), {}),
+        ):
+            made = routing(1, project(*workers, **{"metrics_enabled": True, **changes}), {})
+            self.assertNotIn(METRICS, [worker.name for worker in made.workers])
+
+    def test_fronts_share(self) -> None:
+        """Fronts share what an instance may do at once, and each gets at least one."""
+        for fronts, share in ((1, 7), (2, 4), (10, 1)):
+            made = routing(
+                1,
+                project(worker_config(scaling=ScalingConfig(concurrency_max=7)), http=HTTPConfig(fronts=fronts)),
+                {"api": Picture(addresses=(("api.1.1", Address("127.0.0.1", 9001)),))},
+            )
+            self.assertEqual(made.workers[0].endpoints[0].concurrency_max, share)

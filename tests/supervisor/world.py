@@ -71,6 +71,7 @@ def server_config(**changes: object) -> ServerConfig:
             ready_timeout_s=5.0,
         ),
         watch=WatchConfig(enabled=True),
+        metrics_enabled=False,
     )
     return evolve(server, **changes)
 

@@ -1,4 +1,7 @@
-"""The admin socket: C{GET /status} is the status tree as JSON, C{GET /health} tells whether the server serves."""
+"""
+The admin socket: C{GET /status} is the status tree as JSON, C{GET /health} tells whether the server serves,
+C{GET /metrics} are the metrics. The metrics are also to be had on a socket of their own, which the fronts ask.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+
+from .metrics import CONTENT_TYPE
 
 SOCKET_MODE = 0o600
 
@@ -32,12 +37,17 @@ class _Document(Resource):
         return self._render(request)
 
 
-def admin_site(status: Callable[[], dict[str, object]], healthy: Callable[[], bool]) -> Site:
+def admin_site(
+    status: Callable[[], dict[str, object]],
+    healthy: Callable[[], bool],
+    metrics: Callable[[], bytes] | None = None,
+) -> Site:
     """
     Make the site.
 
     @param status: the status tree, of plain JSON values.
     @param healthy: whether every enabled worker serves.
+    @param metrics: the metrics as text; L{None} if there are none.
     """
 
     def health(request: HTTPRequest) -> bytes:
@@ -52,6 +62,17 @@ def admin_site(status: Callable[[], dict[str, object]], healthy: Callable[[], bo
         _Document(b"application/json", lambda request: json.dumps(status(), indent=2).encode() + b"\n"),
     )
     root.putChild(b"health", _Document(b"text/plain; charset=utf-8", health))
+    if metrics is not None:
+        root.putChild(b"metrics", _Document(CONTENT_TYPE, lambda request: metrics()))
+    return _quiet(root)
+
+
+def metrics_site(metrics: Callable[[], bytes]) -> Site:
+    """A site that has the metrics and nothing else, whatever it is asked for."""
+    return _quiet(_Document(CONTENT_TYPE, lambda request: metrics()))
+
+
+def _quiet(root: Resource) -> Site:
     site = Site(root)
     site.noisy = False
     site.displayTracebacks = False

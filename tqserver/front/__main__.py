@@ -7,6 +7,7 @@ The file descriptors are inherited. Nobody starts this by hand.
 from __future__ import annotations
 
 import argparse
+import resource
 import signal
 import sys
 
@@ -29,9 +30,7 @@ def _line(event: LogEvent) -> str:
 def main(arguments: list[str]) -> None:
     """Run until the supervisor says otherwise or is gone."""
     parser = argparse.ArgumentParser(prog="python -m tqserver.front")
-    parser.add_argument(
-        "--control", type=int, required=True, help="file descriptor of the pipe to the supervisor"
-    )
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the pipe to the supervisor")
     parser.add_argument("--listen", type=int, action="append", default=[], help="listening file descriptor")
     options = parser.parse_args(arguments)
 
@@ -44,11 +43,16 @@ def main(arguments: list[str]) -> None:
     )
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # The soft limit is low on most systems for the sake of programs that use select(2).
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
     def finished() -> None:
         # In a later turn, so that what was just said is written.
         reactor.callLater(0, reactor.stop)
 
-    service = FrontService(reactor, finished)  # type: ignore[arg-type]
+    service = FrontService(reactor, finished, None if hard == resource.RLIM_INFINITY else hard)  # type: ignore[arg-type]
     reactor.callWhenRunning(service.start, options.control, options.listen)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # The supervisor gets the signals, and says over the pipe what is to be done.

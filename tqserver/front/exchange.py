@@ -8,8 +8,8 @@ C{IPushProducer}, which the exchange pauses while the client is slow.
 The life of an exchange, always in this order:
 
     1. it is given to L{Site.serve<tqserver.front.site.Site.serve>} when the request's head has been read;
-    2. C{receive(sink)} starts the body (and answers C{Expect: 100-continue}); nothing of the body is read before, but for what
-       came with the head and is kept, so that memory does not grow while a request waits;
+    2. C{receive(sink)} starts the body (and answers C{Expect: 100-continue}); nothing of the body is read before, but
+       for what came with the head and is kept, so that memory does not grow while a request waits;
     3. C{respond}, then any number of C{write}, then C{finish}; or C{abort}, after which the client can tell that the
        response is not whole;
     4. C{when_over} callbacks run, once, however it ended.
@@ -67,8 +67,9 @@ class IExchange(Interface):
 
     def receive(sink: object) -> None:
         """
-        Start the request's body: C{sink} (an L{IBodySink}) gets what there is, at once if it is here already, and then the rest.
-        May be called again, with another sink, while the exchange is C{replayable}: the body is then told again from its beginning.
+        Start the request's body: C{sink} (an L{IBodySink}) gets what there is, at once if it is here already, and then
+        the rest. May be called again, with another sink, while the exchange is C{replayable}: the body is then told
+        again from its beginning.
         """
 
     def pause_body() -> None:

@@ -58,9 +58,7 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(
-        self, connected: Callable[[HTTPClientConnection], None], failed: Callable[[Failure], None]
-    ) -> None:
+    def __init__(self, connected: Callable[[HTTPClientConnection], None], failed: Callable[[Failure], None]) -> None:
         self._connected = connected
         self._failed = failed
 
@@ -87,9 +85,7 @@ class HTTPForwarder:
         self, exchange: IExchange, worker: WorkerRouting, endpoint: Endpoint, matched_bytes: int, done: Done
     ) -> None:
         """Make one attempt to have C{exchange} answered by C{endpoint}; C{done} is called exactly once."""
-        attempt = _Attempt(
-            self, exchange, worker, endpoint, target_for(exchange, worker, matched_bytes), done
-        )
+        attempt = _Attempt(self, exchange, worker, endpoint, target_for(exchange, worker, matched_bytes), done)
         idle = self._idle.get(endpoint.id)
         if idle is None:
             self._idle[endpoint.id] = IdleConnections(self._reactor, self._sweep)
@@ -127,9 +123,7 @@ class HTTPForwarder:
         if endpoint.path:
             connector = self._reactor.connectUNIX(endpoint.path, factory, timeout=CONNECT_TIMEOUT_S)
         else:
-            connector = self._reactor.connectTCP(
-                endpoint.host, endpoint.port, factory, timeout=CONNECT_TIMEOUT_S
-            )
+            connector = self._reactor.connectTCP(endpoint.host, endpoint.port, factory, timeout=CONNECT_TIMEOUT_S)
         attempt.connecting(connector)
 
     def drop_idle(self, endpoint_id: str) -> None:
@@ -317,9 +311,7 @@ class _Attempt:
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
         self._connection = None
         exchange = self._exchange
-        again = not self._responded and repeatable(
-            exchange.head.method, self._sent, untouched, exchange.replayable
-        )
+        again = not self._responded and repeatable(exchange.head.method, self._sent, untouched, exchange.replayable)
         if self._reused and untouched:
             self._forwarder.drop_idle(self._endpoint.id)
             if again and not self._ended:

@@ -6,7 +6,8 @@ IDEMPOTENT = frozenset([b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
 """Methods that may be repeated without being asked (RFC 9110 section 9.2.2)."""
 
 TRIES_MAX = 3
-"""Attempts for one exchange: a request that breaks every worker it meets must not meet them all."""
+"""Attempts for one exchange that may break after they were sent: a request that breaks every worker it meets must not
+meet them all."""
 
 
 def repeatable(method: bytes, sent: bool, untouched: bool, replayable: bool) -> bool:

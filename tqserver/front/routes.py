@@ -47,9 +47,7 @@ class RouteTable:
             key = route.prefix.rstrip("/").encode("utf-8")
             self._hosts.setdefault(host, {})[key] = (route.worker, route.prefix)
         self._any = self._hosts.pop(b"", {})
-        self._depth = max(
-            (key.count(b"/") for table in [self._any, *self._hosts.values()] for key in table), default=0
-        )
+        self._depth = max((key.count(b"/") for table in [self._any, *self._hosts.values()] for key in table), default=0)
 
     def match(self, host: bytes, path: bytes) -> Match | None:
         """
@@ -95,7 +93,7 @@ class RouteTable:
 
 
 def _name(host: bytes) -> bytes:
-    """A host without port, in lower case."""
+    """A host without port and the dot of the root, in lower case."""
     if host.startswith(b"["):
         return host[: host.find(b"]") + 1].lower()
-    return host.partition(b":")[0].lower()
+    return host.partition(b":")[0].lower().removesuffix(b".")

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from ..errors import Fault
 from ..http1.exchange import ServerExchange
 from ..http1.factory import HTTPServerFactory, ServerSettings
-from ..http1.head import ResponseHead
+from ..http1.head import RequestHead, ResponseHead
 from ..http1.server import HTTPServerConnection
 from ..http1.sweep import Sweep
 from ..plane.link import Link, OneLink, downward
@@ -36,6 +36,7 @@ from ..plane.messages import (
 )
 from .access_log import AccessLog
 from .forward_http import IReactor
+from .ports import adopt_unix_port
 from .site import Site
 
 _log = Logger()
@@ -44,11 +45,20 @@ LOAD_PERIOD_S = 0.5
 
 IDLE_LEAVE_S = 0.5
 """
-While we leave, a client that has been silent for so long has nothing under way; and no connection that the kernel began to take
-before we refused new ones takes longer.
+While we leave, a client that has been silent for so long has nothing under way; and no connection that the kernel
+began to take before we refused new ones takes longer.
 """
 
 IDLE_LOOK_S = 0.1
+
+DESCRIPTORS_OURS = 64
+"""File descriptors of a front for other things than exchanges: listeners, the link, logs, modules."""
+
+DESCRIPTORS_EACH = 2
+"""File descriptors that a client may cost: its connection and one to a worker, or a file."""
+
+ACCEPTS_STEP = 20
+"""By so many C{tcp.Port} raises what it accepts in one go."""
 
 ACCEPTS_MAX = 65536
 """More than the kernel lets wait."""
@@ -61,15 +71,22 @@ class IFrontReactor(IReactor, IReactorSocket):
 class FrontService:
     """One front process."""
 
-    def __init__(self, reactor: IFrontReactor, finished: Callable[[], None]) -> None:
+    def __init__(
+        self, reactor: IFrontReactor, finished: Callable[[], None], descriptors_max: int | None = None
+    ) -> None:
         """
         @param finished: is called once when the front has nothing left to do.
+        @param descriptors_max: how many file descriptors this process may have; L{None}: enough.
         """
+        self._clients_max = (
+            None if descriptors_max is None else max(1, (descriptors_max - DESCRIPTORS_OURS) // DESCRIPTORS_EACH)
+        )
         self._reactor = reactor
         self._finished = finished
         self._ended = False
         self._retiring = False
         self._paused = False
+        self._rationing = False
         self._sweep = Sweep(reactor)
         self.site = Site(reactor, notify=self._say, sweep=self._sweep)
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep)
@@ -99,8 +116,8 @@ class FrontService:
 
     def _say(self, message: Upward) -> None:
         if self._link.congested and isinstance(message, WorkerSaid):
-            # The supervisor does not keep up. What workers complain of is the only thing without a bound, and the only one
-            # that nobody waits for.
+            # The supervisor does not keep up. What workers complain of is the only thing without a bound, and the only
+            # one that nobody waits for.
             return
         self._link.send(message)
 
@@ -150,12 +167,21 @@ class FrontService:
         for fd in fds:
             with socket.socket(fileno=os.dup(fd)) as listening:
                 family = listening.family
-            self._ports.append(self._reactor.adoptStreamPort(fd, family, self._factory))
+            if family == socket.AF_UNIX:
+                self._ports.append(adopt_unix_port(self._reactor, fd, self._factory))
+            else:
+                self._ports.append(self._reactor.adoptStreamPort(fd, family, self._factory))
             os.close(fd)
+
+    def _connections_max(self) -> int:
+        """What is configured, or fewer if there would not be a file descriptor for each."""
+        limit = self._settings.connections_max
+        return limit if self._clients_max is None else min(limit, self._clients_max)
 
     def _counted(self, count: int) -> None:
         """Accept no more than we may have: the rest waits in the kernel."""
-        limit = self._settings.connections_max
+        limit = self._connections_max()
+        self._ration(limit - count)
         if count >= limit and not self._paused:
             self._paused = True
             for port in self._ports:
@@ -167,13 +193,37 @@ class FrontService:
         if self._retiring:
             self._finish_if_empty()
 
+    def _ration(self, room: int) -> None:
+        """Have the ports accept no more in one go than there is room for."""
+        scarce = False
+        for port in self._ports:
+            accepts: int = port.numberAccepts  # type: ignore[attr-defined]
+            if accepts + ACCEPTS_STEP > room:
+                scarce = True
+                port.numberAccepts = max(1, min(accepts, room))  # type: ignore[attr-defined]
+        if scarce and not self._rationing:
+            # When it has accepted as many as it wanted, a port wants more the next time.
+            self._rationing = True
+            self._reactor.callLater(0, self._ration_again)
+
+    def _ration_again(self) -> None:
+        self._rationing = False
+        room = self._connections_max() - len(self._factory.connections)
+        for port in self._ports:
+            port.numberAccepts = max(1, min(port.numberAccepts, room))  # type: ignore[attr-defined]
+
     def serve(self, exchange: ServerExchange) -> None:
         """A request has come."""
         self.site.serve(exchange)  # type: ignore[arg-type]
 
     def refuse(self, fault: Fault, connection: HTTPServerConnection) -> tuple[ResponseHead, bytes]:
-        """Something has come that is no request."""
-        return self.site.refusal(fault)
+        """Something has come that is no request. What little is known of it is logged."""
+        head, body = self.site.refusal(fault)
+        if self.site.access_log is not None:
+            exchange = ServerExchange(connection, RequestHead(b"-", b"-", b"-", None, []), self._reactor.seconds())
+            exchange.status, exchange.sent_bytes = head.status, len(body)
+            self.site.access_log.log(exchange, "", "", 0.0)  # type: ignore[arg-type]
+        return head, body
 
     # The end.
 

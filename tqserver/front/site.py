@@ -1,8 +1,8 @@
 """
 Takes every exchange from its route to its end: static file, endpoint or waiting line, attempt, answer, count.
 
-The site knows only what the latest L{Routing<tqserver.plane.messages.Routing>} says. Each exchange is a L{_Passage}
-here: what must be remembered of it between being accepted and being over.
+The site knows only what the latest L{Routing<tqserver.plane.messages.Routing>} says. Each exchange is a
+L{Passage} here: what must be remembered of it between being accepted and being over.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from ..errors import ClientFault, Fault, ServerFault, Unreachable, UpstreamFault
-from ..http1.head import Headers, RequestHead, ResponseHead
+from ..http1.head import ResponseHead
 from ..http1.sweep import Sweep
 from ..plane.messages import (
     LATENCY_BOUNDS_S,
@@ -28,12 +27,9 @@ from ..plane.messages import (
     Routing,
     Upward,
     Wanted,
-    WorkerLoad,
-    WorkerRouting,
     WorkerSaid,
 )
-from .balance import by_hash, least_in_flight, random_two, round_robin
-from .endpoints import SUSPECT_S, EndpointSet, EndpointState
+from .endpoints import SUSPECT_S, EndpointState
 from .exchange import IExchange
 from .forward_fastcgi import FastCGIForwarder
 from .forward_http import HTTPForwarder, IReactor
@@ -42,7 +38,7 @@ from .pages import error_response
 from .retry import TRIES_MAX
 from .routes import Match, RouteTable
 from .static import StaticFiles
-from .waiting import WaitingLine
+from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
 _log = Logger()
 
@@ -60,65 +56,6 @@ class IAccessLog(Protocol):
 
     def log(self, exchange: IExchange, worker: str, endpoint: str, upstream_s: float) -> None:
         """Record one."""
-
-
-class _Worker:
-    """One worker of the routing, and its counts."""
-
-    def __init__(self, site: Site, routing: WorkerRouting) -> None:
-        self.routing = routing
-        self.endpoints = EndpointSet()
-        self.line: WaitingLine[_Passage] = WaitingLine(
-            site.reactor, routing.waiting_max, routing.waiting_timeout_s, site.waited_too_long
-        )
-        self.turn = 0
-        self.requests = 0
-        self.errors = 0
-        self.latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
-        self.wanted_call: IDelayedCall | None = None
-        self.wake_call: IDelayedCall | None = None
-        self.waking = False
-        self.development_headers: Headers = []
-
-    def update(self, routing: WorkerRouting) -> list[EndpointState]:
-        """Take over a new routing; what was taken away is returned."""
-        self.routing = routing
-        self.line.limit = routing.waiting_max
-        self.line.timeout_s = routing.waiting_timeout_s
-        return self.endpoints.update(routing.endpoints)
-
-    def cancel_calls(self) -> None:
-        """Nobody waits any more, and nobody will."""
-        for call in (self.wake_call, self.wanted_call):
-            if call is not None:
-                call.cancel()
-        self.wake_call = self.wanted_call = None
-
-    def load(self) -> WorkerLoad:
-        """The counts, as a message."""
-        return WorkerLoad(
-            name=self.routing.name,
-            waiting=len(self.line),
-            requests=self.requests,
-            errors=self.errors,
-            latency=tuple(self.latency),
-        )
-
-
-class _Passage:
-    """One exchange on its way through the site."""
-
-    __slots__ = ("began", "endpoint", "exchange", "key", "match", "tries", "waiting_since", "worker")
-
-    def __init__(self, exchange: IExchange, worker: _Worker | None, match: Match | None) -> None:
-        self.exchange = exchange
-        self.worker = worker
-        self.match = match
-        self.endpoint: EndpointState | None = None
-        self.tries = 0
-        self.waiting_since = 0.0
-        self.began = 0.0
-        self.key = b""
 
 
 class Site:
@@ -155,7 +92,7 @@ class Site:
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
         self._forwarding = Forwarding((), os.urandom)
         self._table = RouteTable(())
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
 
     # The supervisor's side.
 
@@ -170,7 +107,7 @@ class Site:
         named = {worker.name: worker for worker in routing.workers}
         for name, state in list(self._workers.items()):
             if name not in named:
-                removed += state.update(_without_worker(state.routing))
+                removed += state.update(without_worker(state.routing))
                 self._wake(state)
                 self._sweep.discard(state.line)
                 state.cancel_calls()
@@ -178,12 +115,10 @@ class Site:
         for name, worker_routing in named.items():
             known = self._workers.get(name)
             if known is None:
-                known = self._workers[name] = _Worker(self, worker_routing)
+                known = self._workers[name] = Worker(self.reactor, worker_routing, self.waited_too_long)
             self._sweep.add(known.line)
             removed += known.update(worker_routing)
-            known.development_headers = (
-                _development_headers(worker_routing) if routing.http.development else []
-            )
+            known.development_headers = development_headers(worker_routing) if routing.http.development else []
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
             self._http.retire(endpoint.id)
@@ -212,9 +147,9 @@ class Site:
         for name, worker in list(self._workers.items()):
             if worker.endpoints.leaving.pop(endpoint.id, None) is not None:
                 self._forget_if_empty(name, worker)
-        self._notify(Drained(endpoint=endpoint.id))
+        self._notify(Drained(endpoint=endpoint.id, version=self.routing.version))
 
-    def _forget_if_empty(self, name: str, worker: _Worker) -> None:
+    def _forget_if_empty(self, name: str, worker: Worker) -> None:
         gone = all(named.name != name for named in self.routing.workers)
         if gone and not worker.endpoints.leaving and self._workers.get(name) is worker:
             del self._workers[name]
@@ -231,7 +166,7 @@ class Site:
         worker = self._workers.get(match.worker) if match is not None else None
         peer = exchange.client_host
         exchange.request_id, exchange.client_host = self._forwarding.identify(head, peer)
-        passage = _Passage(exchange, worker, match)
+        passage = Passage(exchange, worker, match)
         passage.began = exchange.started
         self.requests += 1
         self.in_flight += 1
@@ -244,7 +179,7 @@ class Site:
             _log.failure("serving {target!r}", target=head.target)
             self._answer_fault(passage, ServerFault("Something went wrong on our side.", status=500))
 
-    def _route(self, passage: _Passage, peer: str) -> None:
+    def _route(self, passage: Passage, peer: str) -> None:
         exchange, worker, match = passage.exchange, passage.worker, passage.match
         head = exchange.head
         if exchange.body_fault is not None:
@@ -268,14 +203,14 @@ class Site:
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
         if worker.routing.balance == "hash":
-            passage.key = _hash_key(worker.routing.hash_on, exchange)
+            passage.key = hash_key(worker.routing.hash_on, exchange)
         scheme = b"https" if exchange.secure else b"http"
         head.headers, _, _ = self._forwarding.rewrite(
             head, peer, scheme, _told_prefix(exchange.mount, match.prefix), exchange.request_id
         )
         self._place(passage)
 
-    def _serve_static(self, exchange: IExchange, worker: _Worker | None, match: Match | None) -> bool:
+    def _serve_static(self, exchange: IExchange, worker: Worker | None, match: Match | None) -> bool:
         """Answer with a file if there is one: the worker's under its prefix, the worker's, the server's."""
         path = exchange.head.path
         places: list[tuple[str, bytes]] = []
@@ -292,7 +227,7 @@ class Site:
                 return True
         return False
 
-    def _place(self, passage: _Passage) -> None:
+    def _place(self, passage: Passage) -> None:
         """Give an exchange to an endpoint, or have it wait for one."""
         worker = passage.worker
         assert worker is not None
@@ -305,10 +240,10 @@ class Site:
             if passage.tries and len(available) > 1:
                 # Whoever broke this request is asked last.
                 available = [state for state in available if state is not passage.endpoint]
-            self._attempt(passage, self._pick(worker, available, passage.key))
+            self._attempt(passage, worker.pick(available, passage.key, self._chance))
             return
         routing = worker.routing
-        refusal = _no_use_in_waiting(routing)
+        refusal = worker.no_use_in_waiting()
         if refusal is not None:
             raise refusal
         if worker.line.full:
@@ -321,20 +256,7 @@ class Site:
         self._want(worker)
         self._wake_when_trusted(worker, now)
 
-    def _pick(self, worker: _Worker, available: list[EndpointState], key: bytes) -> EndpointState:
-        if len(available) == 1:
-            return available[0]
-        worker.turn += 1
-        balance = worker.routing.balance
-        if balance == "round_robin":
-            return round_robin(available, worker.turn)
-        if balance == "random_two":
-            return random_two(available, self._chance(), self._chance())
-        if balance == "hash":
-            return by_hash(available, key)
-        return least_in_flight(available, worker.turn)
-
-    def _attempt(self, passage: _Passage, endpoint: EndpointState) -> None:
+    def _attempt(self, passage: Passage, endpoint: EndpointState) -> None:
         worker, match = passage.worker, passage.match
         assert worker is not None and match is not None
         passage.endpoint = endpoint
@@ -367,9 +289,7 @@ class Site:
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
             done(ServerFault("Something went wrong on our side.", status=500), False)
 
-    def _attempted(
-        self, passage: _Passage, endpoint: EndpointState, fault: Fault | None, again: bool
-    ) -> None:
+    def _attempted(self, passage: Passage, endpoint: EndpointState, fault: Fault | None, again: bool) -> None:
         """An attempt has ended."""
         worker, exchange = passage.worker, passage.exchange
         assert worker is not None
@@ -395,11 +315,13 @@ class Site:
                 self._answer_fault(passage, fault)
         self._wake(worker)
 
-    def _again(self, passage: _Passage, fault: Fault) -> None:
+    def _again(self, passage: Passage, fault: Fault) -> None:
         """Try another endpoint, or wait until there is one."""
-        if passage.tries >= TRIES_MAX and not isinstance(fault, Unreachable):
-            self._answer_fault(passage, fault)
-            return
+        if not isinstance(fault, Unreachable):
+            passage.broken += 1
+            if passage.broken >= TRIES_MAX:
+                self._answer_fault(passage, fault)
+                return
         passage.waiting_since = passage.waiting_since or self.reactor.seconds()
         try:
             self._place(passage)
@@ -408,7 +330,7 @@ class Site:
 
     # Waiting.
 
-    def _wake(self, worker: _Worker) -> None:
+    def _wake(self, worker: Worker) -> None:
         """Give those who wait to the endpoints that can take them."""
         if worker.waking:
             # An attempt has ended as it began, and whoever began it goes on with the others.
@@ -418,7 +340,7 @@ class Site:
             while len(worker.line):
                 available = worker.endpoints.available(self.reactor.seconds())
                 if not available:
-                    refusal = _no_use_in_waiting(worker.routing)
+                    refusal = worker.no_use_in_waiting()
                     if refusal is not None:
                         self._send_away(worker, refusal)
                     else:
@@ -426,15 +348,15 @@ class Site:
                     return
                 passage = worker.line.next()
                 if passage is not None and not passage.exchange.over:
-                    self._attempt(passage, self._pick(worker, available, passage.key))
+                    self._attempt(passage, worker.pick(available, passage.key, self._chance))
         finally:
             worker.waking = False
 
-    def _send_away(self, worker: _Worker, refusal: Fault) -> None:
+    def _send_away(self, worker: Worker, refusal: Fault) -> None:
         while (passage := worker.line.next()) is not None:
             self._answer_fault(passage, refusal)
 
-    def _wake_when_trusted(self, worker: _Worker, now: float) -> None:
+    def _wake_when_trusted(self, worker: Worker, now: float) -> None:
         """Look again when a suspect endpoint may be asked again."""
         suspects = [state.suspect_until for state in worker.endpoints.current if state.suspect_until > now]
         if not suspects or worker.wake_call is not None:
@@ -446,7 +368,7 @@ class Site:
 
         worker.wake_call = self.reactor.callLater(min(suspects) - now, wake)
 
-    def _want(self, worker: _Worker) -> None:
+    def _want(self, worker: Worker) -> None:
         """Tell the supervisor of those who wait: at once if there is no endpoint, and again while they wait on."""
         if worker.wanted_call is not None:
             return
@@ -465,15 +387,13 @@ class Site:
 
         worker.wanted_call = self.reactor.callLater(max(worker.routing.wait_max_s, WANTED_PERIOD_MIN_S), look)
 
-    def waited_too_long(self, passage: _Passage) -> None:
+    def waited_too_long(self, passage: Passage) -> None:
         """The waiting line sends somebody away."""
-        self._answer_fault(
-            passage, UpstreamFault("The service did not become available in time.", status=504)
-        )
+        self._answer_fault(passage, UpstreamFault("The service did not become available in time.", status=504))
 
     # The end.
 
-    def _answer_fault(self, passage: _Passage, fault: Fault) -> None:
+    def _answer_fault(self, passage: Passage, fault: Fault) -> None:
         exchange = passage.exchange
         if exchange.over:
             return
@@ -492,7 +412,7 @@ class Site:
         )
         _answer(exchange, head, body)
 
-    def _over(self, passage: _Passage) -> None:
+    def _over(self, passage: Passage) -> None:
         """An exchange has ended, however."""
         exchange, worker = passage.exchange, passage.worker
         self.in_flight -= 1
@@ -524,45 +444,3 @@ def _answer(exchange: IExchange, head: ResponseHead, body: bytes) -> None:
 def _told_prefix(mount: bytes, prefix: str) -> bytes:
     """The prefix that the worker is told: that of the route, below that of the site if it is mounted in another."""
     return mount + prefix.encode().rstrip(b"/") if mount else prefix.encode()
-
-
-def _no_use_in_waiting(routing: WorkerRouting) -> Fault | None:
-    """Why a request for a worker need not wait for an endpoint; L{None} if it should."""
-    if routing.endpoints:
-        return None
-    if routing.closed:
-        return ServerFault(routing.closed, retry_after_s=5)
-    if routing.protocol == "none":
-        return ClientFault("There is nothing here.", status=404)
-    return None
-
-
-def _without_worker(routing: WorkerRouting) -> WorkerRouting:
-    """The routing of a worker that was removed."""
-    return WorkerRouting(name=routing.name, type=routing.type, closed="This service was removed.")
-
-
-def _development_headers(routing: WorkerRouting) -> Headers:
-    """Which worker answers, for the developer; an exchange adds the path and the instance."""
-    return [
-        (b"X-TQServer-Worker-Name", routing.name.encode()),
-        (b"X-TQServer-Worker-Type", routing.type.encode()),
-    ]
-
-
-def _hash_key(hash_on: str, exchange: IExchange) -> bytes:
-    """What C{balance: hash} goes by; the client's address where the header or cookie is missing."""
-    kind, _, name = hash_on.partition(":")
-    wanted = name.lower().encode()
-    head: RequestHead = exchange.head
-    if kind == "header":
-        value = head.get(wanted)
-        if value:
-            return value
-    elif kind == "cookie":
-        for cookies in head.get_all(b"cookie"):
-            for cookie in cookies.split(b";"):
-                key, _, value = cookie.strip().partition(b"=")
-                if key.lower() == wanted:
-                    return value
-    return exchange.client_host.encode()

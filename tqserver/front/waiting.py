@@ -20,9 +20,7 @@ class WaitingLine(Generic[W]):
     @ivar timeout_s: how long one may wait; may be changed.
     """
 
-    def __init__(
-        self, clock: IReactorTime, limit: int, timeout_s: float, expired: Callable[[W], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, limit: int, timeout_s: float, expired: Callable[[W], None]) -> None:
         self._clock = clock
         self.limit = limit
         self.timeout_s = timeout_s

@@ -136,9 +136,7 @@ class HTTPClientConnection(Protocol):
 
     # The request.
 
-    def request(
-        self, head: RequestHead, target: bytes, headers: Headers, chunked: bool, receiver: Receiver
-    ) -> None:
+    def request(self, head: RequestHead, target: bytes, headers: Headers, chunked: bool, receiver: Receiver) -> None:
         """
         Send a request's head. Its body follows by L{body_data} and L{body_end}, which is called for an empty one
         too.
@@ -226,12 +224,17 @@ class HTTPClientConnection(Protocol):
         except httptools.HttpParserError as error:
             if self._fault is None:
                 self._fault = UpstreamFault("The worker's answer is malformed.", str(error))
+        if self._complete:
+            if self._fault is not None:
+                # What follows a whole answer is nobody's, whatever it is.
+                self._fault = None
+                self.reusable = False
+            self._answered()
+            return
         if self._fault is None and self._state is _State.REQUESTED and self._head_bytes > HEAD_BYTES_MAX:
             self._fault = UpstreamFault("The worker's answer has too large a header.")
         if self._fault is not None:
             self._fail(self._fault)
-        elif self._complete:
-            self._answered()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         state, self._state = self._state, _State.CLOSED
@@ -351,7 +354,8 @@ class HTTPClientConnection(Protocol):
     def on_body(self, data: bytes) -> None:
         if self._receiver is not None and self._fault is None:
             if self._complete:
-                self._fault = UpstreamFault("The worker answered more than was asked.")
+                # The body of an answer to HEAD, say: the answer is whole without it.
+                self.reusable = False
                 return
             self._receiver.response_data(data)
 

@@ -312,8 +312,11 @@ class ServerExchange:
             return
         if self._framing is _Framing.CHUNKED:
             self._connection.send(b"0\r\n\r\n")
-        self._connection.exchange_finished(self)
-        self.end()
+        try:
+            # Told before the next request begins, so that what this one held is free by then.
+            self.end()
+        finally:
+            self._connection.exchange_finished(self)
 
     def abort(self) -> None:
         if not self.over:

@@ -50,9 +50,7 @@ class HTTPServerFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(
-        self, clock: IReactorTime, observer: Observer, settings: ServerSettings, sweep: Sweep
-    ) -> None:
+    def __init__(self, clock: IReactorTime, observer: Observer, settings: ServerSettings, sweep: Sweep) -> None:
         self.clock = clock
         self.observer = observer
         self.settings = settings

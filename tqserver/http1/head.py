@@ -93,3 +93,16 @@ _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus
 def reason_phrase(status: int) -> bytes:
     """The usual reason phrase of a status; empty for an unusual status."""
     return _REASONS.get(status, b"")
+
+
+def last_response(head: ResponseHead, body: bytes, date: bytes) -> bytes:
+    """
+    A whole response after which the connection closes, as it is on the wire.
+
+    @param date: a C{Date} field with its line end.
+    """
+    lines = [b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason or reason_phrase(head.status))]
+    lines.extend(name + b": " + value + b"\r\n" for name, value in head.headers)
+    lines.append(date)
+    lines.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
+    return b"".join(lines) + body

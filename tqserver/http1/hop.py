@@ -27,8 +27,5 @@ def connection_options(values: Iterable[bytes]) -> frozenset[bytes]:
     @param values: the values of all C{Connection} fields of one message.
     """
     return frozenset(
-        option
-        for value in values
-        for option in (part.strip(b" \t").lower() for part in value.split(b","))
-        if option
+        option for value in values for option in (part.strip(b" \t").lower() for part in value.split(b",")) if option
     )

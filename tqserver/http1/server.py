@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
-from .head import Headers, reason_phrase
+from .head import Headers, last_response
 from .progress import can_half_close, unsent_bytes
 from .strict import request_head
 from .sweep import NEVER
@@ -244,16 +244,12 @@ class HTTPServerConnection(Protocol):
         size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
         settings = self.factory.settings
         major, _, minor = parser.get_http_version().partition(".")
+        version = (int(major), int(minor or 0))
+        limit = settings.body_bytes_max
         try:
             if size > settings.header_bytes_max:
                 raise self._head_too_large(url)
-            head = request_head(
-                parser.get_method(),
-                url,
-                (int(major), int(minor or 0)),
-                headers,
-                bool(parser.should_keep_alive()),
-            )
+            head = request_head(parser.get_method(), url, version, headers, bool(parser.should_keep_alive()))
             if len(self._waiting) >= PIPELINE_MAX:
                 raise ClientFault("Too many requests were sent ahead.", status=400)
         except Fault as fault:
@@ -261,7 +257,6 @@ class HTTPServerConnection(Protocol):
             return
         self._body_bytes = 0
         exchange = ServerExchange(self, head, self.factory.clock.seconds())
-        limit = settings.body_bytes_max
         if limit and (head.content_length or 0) > limit:
             # It is understood, so it is answered like any request; but nothing of its body is read.
             self._fault = ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
@@ -285,15 +280,15 @@ class HTTPServerConnection(Protocol):
         if limit and exchange.head.content_length is None:
             self._body_bytes += len(data)
             if self._body_bytes > limit:
-                self._fault = ClientFault(
-                    "The request's body is too large.", f"more than {limit} bytes", status=413
-                )
+                self._fault = ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
                 return
         exchange.body_data(data)
 
     def on_message_complete(self) -> None:
+        if self._fault is not None:
+            return
         exchange, self._reading = self._reading, None
-        if exchange is None or self._fault is not None:
+        if exchange is None:
             return
         if self._headers:
             # Trailers are nobody's, least of all the next request's (RFC 9110 section 6.5.1).
@@ -387,11 +382,7 @@ class HTTPServerConnection(Protocol):
     def _refuse(self, fault: Fault) -> None:
         """Answer what is no request."""
         head, body = self.factory.observer.refuse(fault, self)
-        lines = [b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason or reason_phrase(head.status))]
-        lines.extend(name + b": " + value + b"\r\n" for name, value in head.headers)
-        lines.append(self.date_header())
-        lines.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
-        self.send(b"".join(lines) + body)
+        self.send(last_response(head, body, self.date_header()))
         self.close(unread=True)
 
     def reading_changed(self) -> None:

@@ -44,9 +44,7 @@ def _body_length(headers: Headers, version: tuple[int, int]) -> int | None:
             lengths.append(value)
     if codings:
         if lengths:
-            raise ClientFault(
-                "The request has both Content-Length and Transfer-Encoding.", "RFC 9112 section 6.3"
-            )
+            raise ClientFault("The request has both Content-Length and Transfer-Encoding.", "RFC 9112 section 6.3")
         if version < (1, 1):
             raise ClientFault("Transfer-Encoding in an HTTP/1.0 request.", "RFC 9112 section 6.1")
         if len(codings) > 1 or codings[0].lower() != b"chunked":

@@ -145,9 +145,12 @@ class Drained(Message, frozen=True, tag=True, kw_only=True):
 
     A front says this once for each endpoint that it was ever given, after the L{Applied} of the version that took it
     away.
+
+    @ivar version: of a routing without it; if a later one has it again, this says nothing about that.
     """
 
     endpoint: str
+    version: int
 
 
 class Wanted(Message, frozen=True, tag=True, kw_only=True):

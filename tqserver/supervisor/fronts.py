@@ -88,7 +88,7 @@ class _Front:
     """
     One front process.
 
-    @ivar holding: endpoints that it was told of and has not drained.
+    @ivar holding: endpoints that it was told of and has not drained, and the last version that it was told them by.
     @ivar sent: the version of the last routing that it was sent.
     @ivar applied: the version that it works by.
     @ivar ready: fires when it has applied its first routing, or has ended without.
@@ -101,7 +101,7 @@ class _Front:
     pid: int = 0
     transport: IProcessTransport | None = None
     state: _State = _State.STARTING
-    holding: set[str] = field(factory=set)
+    holding: dict[str, int] = field(factory=dict)
     sent: int = 0
     applied: int = 0
     load: Load | None = None
@@ -210,8 +210,9 @@ class Fronts:
             for wanted in self._wanted:
                 wanted(message.worker, message.waiting, message.oldest_s)
         elif isinstance(message, Drained):
-            front.holding.discard(message.endpoint)
-            self._check_drained([message.endpoint])
+            if message.version > front.holding.get(message.endpoint, 0):
+                front.holding.pop(message.endpoint, None)
+                self._check_drained([message.endpoint])
         elif isinstance(message, Applied):
             first, front.applied = not front.applied, message.version
             self._check_applied()
@@ -234,7 +235,8 @@ class Fronts:
     def _send(self, front: _Front, message: Downward) -> None:
         if isinstance(message, Routing):
             front.sent = message.version
-            front.holding.update(endpoint.id for worker in message.workers for endpoint in worker.endpoints)
+            for worker in message.workers:
+                front.holding.update((endpoint.id, message.version) for endpoint in worker.endpoints)
         front.link.send(message)
 
     def publish(self, routing: Routing) -> None:
@@ -358,7 +360,7 @@ class Fronts:
         self._fronts.remove(front)
         if front.load is not None:
             _add(self._past_endpoints, self._past_workers, front.load, alive=False)
-        held, front.holding = front.holding, set()
+        held, front.holding = front.holding, {}
         self._check_drained(sorted(held))
         self._check_applied()
         if not leaving and not self._stopping:

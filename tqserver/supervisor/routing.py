@@ -32,6 +32,9 @@ class Closed:
 
 OPEN = Closed()
 
+METRICS = "(metrics)"
+"""What the fronts call the socket where the supervisor tells its metrics; no worker can have this name."""
+
 
 @frozen(kw_only=True)
 class Picture:
@@ -60,14 +63,22 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture]) -> 
     @param pictures: by worker name; a worker without one is open and has no endpoint.
     """
     workers = sorted(project.workers, key=lambda worker: worker.name)
-    return Routing(
-        version=version,
-        http=http_settings(project.server),
-        routes=_routes(workers),
-        workers=tuple(
-            _worker(config, pictures.get(config.name) or Picture(), project.server.http.fronts) for config in workers
-        ),
-    )
+    routes = _routes(workers)
+    routings = [
+        _worker(config, pictures.get(config.name) or Picture(), project.server.http.fronts) for config in workers
+    ]
+    server = project.server
+    if server.metrics_enabled and server.metrics_listen == "front":
+        metrics = Route(prefix=server.metrics_path, worker=METRICS)
+        if all((route.host, route.prefix) != ("", metrics.prefix) for route in routes):
+            routes += (metrics,)
+            routings.append(WorkerRouting(name=METRICS, type="metrics", endpoints=(metrics_endpoint(server),)))
+    return Routing(version=version, http=http_settings(server), routes=routes, workers=tuple(routings))
+
+
+def metrics_endpoint(server: ServerConfig) -> Endpoint:
+    """Where the supervisor tells its metrics."""
+    return Endpoint(id=METRICS, path=f"{server.var}/metrics.sock")
 
 
 def http_settings(server: ServerConfig) -> HTTPSettings:

@@ -82,6 +82,7 @@ class WorkerStatus:
         C{stopped}, C{idle} (no instance is wanted now), C{static} or C{broken} (its configuration).
     @ivar reason: why, if there is something to say; with C{remedy}.
     @ivar wanted: instances that should be there.
+    @ivar deaths: instances that died by themselves since the server started.
     @ivar watched: the folder that is watched for changes, or empty.
     @ivar p50_s: half of the exchanges were quicker, in seconds; 0 before the first.
     """
@@ -99,6 +100,7 @@ class WorkerStatus:
     watched: str = ""
     waiting: int = 0
     requests: int = 0
+    deaths: int = 0
     errors: int = 0
     p50_s: float = 0.0
     p99_s: float = 0.0

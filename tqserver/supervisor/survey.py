@@ -47,6 +47,7 @@ def worker_status(worker: Worker, watched: str) -> WorkerStatus:
         waiting=totals.waiting,
         requests=totals.requests,
         errors=totals.errors,
+        deaths=worker.died,
         p50_s=quantile_s(totals.latency, 0.5),
         p99_s=quantile_s(totals.latency, 0.99),
     )

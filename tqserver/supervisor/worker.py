@@ -80,7 +80,7 @@ class Worker:
     @ivar fault: why the latest build failed, if it did; C{fault_at} is when, in wall clock seconds.
     @ivar good: what the target generation is started from.
     @ivar target: the latest good generation.
-    @ivar deaths: the last ones, of all slots.
+    @ivar deaths: the last ones, of all slots; C{died} is how many there were.
     @ivar problems: what is wrong with its configuration file, if an older configuration is in force.
     """
 
@@ -99,6 +99,7 @@ class Worker:
     target: Generation | None = None
     slots: dict[str, Slot] = field(factory=dict)
     deaths: deque[Death] = field(factory=lambda: deque(maxlen=DEATHS_KEPT_MAX))
+    died: int = 0
     problems: tuple[str, ...] = ()
     _count: int = 0
     _scaled_at: float = float("-inf")
@@ -265,6 +266,7 @@ class Worker:
         """An instance has died."""
         _log.warn("{instance} died: {reason}", instance=death.instance, reason=death.reason)
         self.deaths.append(death)
+        self.died += 1
 
     def build_started(self, source: int) -> WorkerConfig:
         """
@@ -281,9 +283,9 @@ class Worker:
         if source != self.built:
             return
         self.building = False
-        self.fault = None
+        mended, self.fault = self.fault is not None, None
         self.good = Good(config, build)
-        if not build.reused:
+        if mended or not build.reused:
             _log.info("{worker} was built in {seconds:.2f} s", worker=self.name, seconds=build.seconds)
         self._aim()
 

@@ -1,0 +1,139 @@
+"""What makes a request's head valid."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tqserver.errors import ClientFault
+from tqserver.http1.head import Headers, RequestHead
+from tqserver.http1.strict import request_head
+
+HOST = (b"host", b"example.test")
+
+
+def head(
+    url: bytes = b"/",
+    *headers: tuple[bytes, bytes],
+    method: bytes = b"GET",
+    version: tuple[int, int] = (1, 1),
+    host: bool = True,
+) -> RequestHead:
+    """The head of a request."""
+    fields: Headers = [HOST, *headers] if host else list(headers)
+    return request_head(method, url, version, fields, True)
+
+
+class StrictTests(SynchronousTestCase):
+    """Rules of RFC 9112 and RFC 9110."""
+
+    def refused(
+        self,
+        status: int,
+        url: bytes = b"/",
+        *headers: tuple[bytes, bytes],
+        method: bytes = b"GET",
+        version: tuple[int, int] = (1, 1),
+        host: bool = True,
+    ) -> None:
+        """Check that a head is refused with a status."""
+        with self.assertRaises(ClientFault) as caught:
+            head(url, *headers, method=method, version=version, host=host)
+        self.assertEqual(caught.exception.status, status, (url, headers))
+
+    def test_targets(self) -> None:
+        """Origin, absolute and asterisk form are told apart (RFC 9112 section 3.2); nothing else is a target."""
+        for url, method, target, host in (
+            (b"/a/b?c=d?e", b"GET", b"/a/b?c=d?e", b"example.test"),
+            (b"/a%2Fb//c", b"GET", b"/a%2Fb//c", b"example.test"),
+            (b"http://other:81/x?y", b"GET", b"/x?y", b"other:81"),
+            (b"HTTPS://other", b"GET", b"/", b"other"),
+            (b"http://other?q", b"GET", b"/?q", b"other"),
+            (b"http://[::1]:8/", b"GET", b"/", b"[::1]:8"),
+            (b"*", b"OPTIONS", b"*", b"example.test"),
+        ):
+            made = head(url, method=method)
+            self.assertEqual((made.target, made.host), (target, host))
+            self.assertEqual(made.path + (b"" if made.query is None else b"?" + made.query), target)
+        for url in (
+            b"",
+            b"*",
+            b"a",
+            b"/a b",
+            b"/a#b",
+            b"/\x00",
+            b"/\x7f",
+            b"http://",
+            b"http://u@h/",
+            b"ftp://h/",
+            b"h:80",
+        ):
+            self.refused(400, url)
+
+    def test_hosts(self) -> None:
+        """One Host, well formed; HTTP/1.0 may have none (RFC 9112 section 3.2)."""
+        for value in (b"", b"a", b"a:80", b"a.b-c_d", b"[::1]", b"[::1]:80", b"1.2.3.4:5"):
+            self.assertEqual(head(b"/", (b"host", value), host=False).host, value)
+        for value in (b"a b", b"a/b", b"a:b", b"a:123456", b"u@a", b"[::1", b"a\\b", b'"a"', b"a?b", b"a#b"):
+            self.refused(400, b"/", (b"host", value), host=False)
+        self.refused(400, b"/", HOST)
+        self.refused(400, b"/", host=False)
+        self.assertEqual(head(b"/", version=(1, 0), host=False).host, b"")
+
+    def test_lengths(self) -> None:
+        """A body has one length or is chunked, and nobody can read it in two ways (RFC 9112 section 6)."""
+        self.assertEqual(head().content_length, 0)
+        self.assertEqual(head(b"/", (b"content-length", b"0012")).content_length, 12)
+        self.assertIsNone(head(b"/", (b"transfer-encoding", b"Chunked")).content_length)
+        for value in (b"", b"-1", b"+1", b"1 ", b"1,1", b"0x1", b"1_0", b"9" * 19, "\u0661".encode()):
+            self.refused(400, b"/", (b"content-length", value))
+        self.refused(400, b"/", (b"content-length", b"1"), (b"content-length", b"1"))
+        self.refused(400, b"/", (b"content-length", b"1"), (b"transfer-encoding", b"chunked"))
+        self.refused(400, b"/", (b"transfer-encoding", b"chunked"), version=(1, 0))
+        for value in (b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b"", b"\x0bchunked"):
+            self.refused(501, b"/", (b"transfer-encoding", value))
+        self.refused(501, b"/", (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked"))
+
+    def test_expectations(self) -> None:
+        """Only 100-continue can be met, nothing without a body or in HTTP/1.0 (RFC 9110 section 10.1.1)."""
+        body = (b"content-length", b"1")
+        self.assertTrue(head(b"/", body, (b"expect", b"100-Continue")).expect_continue)
+        self.assertFalse(head(b"/", (b"expect", b"100-continue")).expect_continue)
+        self.assertFalse(head(b"/", body, (b"expect", b"tea"), version=(1, 0)).expect_continue)
+        self.refused(417, b"/", (b"expect", b"tea"))
+
+    def test_upgrades(self) -> None:
+        """An upgrade is asked for only where Connection names it (RFC 9110 section 7.8)."""
+        upgrade = (b"upgrade", b"websocket")
+        self.assertEqual(head(b"/", upgrade, (b"connection", b"keep-alive, Upgrade")).upgrade, b"websocket")
+        self.assertEqual(head(b"/", upgrade).upgrade, b"")
+
+    def test_what_is_not_spoken(self) -> None:
+        """Other versions are 505, tunnels and echoes 405."""
+        for version in ((0, 9), (1, 2), (2, 0)):
+            self.refused(505, version=version)
+        for method in (b"CONNECT", b"TRACE"):
+            self.refused(405, method=method)
+
+    @settings(max_examples=200, derandomize=True, deadline=None)
+    @given(
+        st.binary(max_size=30),
+        st.lists(
+            st.tuples(
+                st.sampled_from(
+                    [b"host", b"content-length", b"transfer-encoding", b"expect", b"connection", b"upgrade", b"x"]
+                ),
+                st.one_of(st.binary(max_size=12), st.sampled_from([b"chunked", b"1", b"100-continue", b"upgrade"])),
+            ),
+            max_size=5,
+        ),
+    )
+    def test_garbage(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Whatever is asked for, it is a head that can be written again, or a fault of the client's."""
+        try:
+            made = request_head(b"GET", url, (1, 1), headers, True)
+        except ClientFault:
+            return
+        self.assertRegex(made.target, rb"\A(?:/[!-~\x80-\xff]*)\Z")
+        self.assertEqual(made.headers, headers)
