@@ -44,9 +44,10 @@ class RouteTests(SynchronousTestCase):
         self.check(routes, b"/", "/")
 
     def test_hosts(self) -> None:
-        """A route of the request's host is preferred, whatever its case and port; others fall to those of any host."""
+        """The routes of the request's host go first, whatever its case, port and last dot; then those of any host."""
         routes = table("/", "/api", "a.test/", "b.test/api")
         self.check(routes, b"/api/x", "a.test/", b"A.test:8080")
+        self.check(routes, b"/api/x", "a.test/", b"a.test.:8080")
         self.check(routes, b"/api/x", "b.test/api", b"b.test")
         self.check(routes, b"/x", "/", b"b.test")
         self.check(routes, b"/api", "/api", b"[::1]:80")

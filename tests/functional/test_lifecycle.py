@@ -23,9 +23,7 @@ def app(*lines: str, source: str = APP, name: str = "app") -> dict[str, dict[str
 class Clients:
     """Clients with kept connections that ask all the time and account for each request."""
 
-    def __init__(
-        self, running: Running, count: int = 8, path: str = "/version", post_path: str = "/echo"
-    ) -> None:
+    def __init__(self, running: Running, count: int = 8, path: str = "/version", post_path: str = "/echo") -> None:
         self.statuses: Counter[str] = Counter()
         self.lost: list[str] = []
         self.stopping = False

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+import socket
 
-from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IListeningPort, IReactorSocket
 from twisted.internet.protocol import ServerFactory
-from twisted.python.failure import Failure
 
-
-class SharedUNIXPort(unix.Port):
-    """
-    A UNIX socket that other fronts and the supervisor have open, too, and go on with when we close it. C{unix.Port}
-    would shut it down for all of them, and remove its path, which is the supervisor's to remove.
-    """
-
-    _shouldShutdown = False
-
-    def connectionLost(self, reason: Failure) -> None:
-        tcp.Port.connectionLost(self, reason)
+NO_PATH = b"\0"
+"""The name of a UNIX socket that has none in the file system (unix(7))."""
 
 
 def adopt_unix_port(reactor: IReactorSocket, fd: int, factory: ServerFactory) -> IListeningPort:
     """
-    Accept from a listening UNIX socket, as C{adoptStreamPort} does.
+    Accept from a listening UNIX socket that other fronts and the supervisor have open, too, and go on with when we
+    close it. C{twisted.internet.unix.Port} takes every socket for its own: it would shut it down, for all of them, and
+    remove its path, which is the supervisor's to remove. That is taken from it here, whatever class the reactor has.
 
     @param fd: of the socket; it is duplicated.
     """
-    adopt = cast("Callable[[object, int, ServerFactory], unix.Port]", SharedUNIXPort._fromListeningDescriptor)
-    port = adopt(reactor, fd, factory)
-    port.startListening()
-    return cast(IListeningPort, port)
+    port: IListeningPort = reactor.adoptStreamPort(fd, socket.AF_UNIX, factory)
+    port._shouldShutdown = False  # type: ignore[attr-defined]
+    port._bindPath = NO_PATH  # type: ignore[attr-defined]
+    return port
