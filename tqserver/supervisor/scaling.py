@@ -7,6 +7,13 @@ from attrs import frozen
 from ..config.model import ScalingConfig
 
 
+SETTLE_S = 0.2
+"""
+What fronts say so soon after an instance became ready may be of requests that had waited for just that instance: they
+say it again if it is still so.
+"""
+
+
 @frozen(kw_only=True)
 class Demand:
     """
@@ -48,7 +55,8 @@ def count(scaling: ScalingConfig, current: int, ready: int, demand: Demand, scal
         pressed = demand.waiting > scaling.queue_threshold or demand.oldest_s > scaling.wait_max_s
         if number == 0:
             return min(1, most)
-        if pressed and ready >= number and number < most:
+        settled = demand.wanted_at > scaled_at + SETTLE_S
+        if pressed and settled and ready >= number and number < most:
             return number + 1
     delay_s = scaling.scale_down_delay_s
     if number > least and now - scaled_at >= delay_s:
