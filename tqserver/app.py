@@ -53,6 +53,9 @@ from .watch import make_watcher
 
 _log = Logger("tqserver")
 
+WELL = frozenset(["healthy", "disabled", "static", "idle", "stopped"])
+"""States of workers that are as they should be."""
+
 # These live on lower floors than the interfaces that they provide.
 classImplements(Builds, IBuilds)
 classImplements(WorkerLogs, IWorkerLogs)
@@ -238,7 +241,7 @@ class Server(Service):
         )
 
     def _healthy(self) -> bool:
-        return all(worker.state in ("healthy", "disabled") for worker in self.supervisor.status().workers)
+        return all(worker.state in WELL for worker in self.supervisor.status().workers)
 
     def _refresh_lock(self) -> None:
         if not self._lock.refresh():

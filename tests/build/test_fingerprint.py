@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.build import fingerprint
@@ -59,6 +60,20 @@ class FingerprintTests(SynchronousTestCase):
             self.assertNotIn(taken.source, seen)
             self.assertEqual(taken.settings, self.first.settings)
             seen.add(taken.source)
+
+    def test_pages_in_production(self) -> None:
+        """What PHP reads for each request is no new version; in production, where it is read once, it is."""
+        worker = evolve(self.worker, type="php")
+        ignore = Ignore(())
+        shown = self.write("public/index.php", "<?php echo 1;")
+        before = [self.prints.take(worker, ignore, (), pages) for pages in (False, True)]
+        self.write("public/a.css", "body {}")
+        self.assertEqual([self.prints.take(worker, ignore, (), pages) for pages in (False, True)], before)
+        with open(shown, "a", encoding="utf-8") as file:
+            file.write("echo 2;")
+        after = [self.prints.take(worker, ignore, (), pages) for pages in (False, True)]
+        self.assertEqual(after[0], before[0])
+        self.assertNotEqual(after[1].settings, before[1].settings)
 
     def test_settings_are_apart(self) -> None:
         """Templates and settings have a fingerprint of their own, because nothing is built for them."""

@@ -121,6 +121,24 @@ class PoolTests(PHPCase):
         self.assertEqual(self.master(running), master)
         self.assertEqual(running.worker("blog")["state"], "healthy")
 
+    def test_production(self) -> None:
+        """In production a page is read once; HUP after a change gets a second php-fpm, and loses nothing."""
+        needs("php")
+        running = Running(workers={"blog": PAGES})
+        self.addCleanup(running.end)
+        running.edit("etc/server.yaml", "server:", "mode: production\nserver:")
+        running.start()
+        self.when("PHP answers", lambda: running.get("/blog/page.php").body == b"one", running)
+        master = self.master(running)
+        running.signal("HUP")
+        clients = Clients(running, path="/blog/limit.php", post_path="/blog/")
+        running.write("workers/blog/public/page.php", "<?php echo 'two';")
+        running.signal("HUP")
+        self.when("the new page is there", lambda: running.get("/blog/page.php").body == b"two", running)
+        clients.end()
+        self.assertEqual(clients.lost, [])
+        self.assertNotEqual(self.master(running), master)
+
     def test_more_requests_than_children(self) -> None:
         """Ten requests at once to a pool of two children: all are served, by those two."""
         running = self.blog(YAML.replace("max_workers: 4", "max_workers: 2"))

@@ -12,6 +12,7 @@ from tqserver.errors import ConfigFault, Problem
 from tqserver.supervisor.commands import CommandFault
 from tqserver.supervisor.interfaces import EndpointTotals, WorkerTotals
 from tqserver.supervisor.status import to_json
+from tqserver.supervisor.worker import TOOL_AGAIN_S
 
 from .world import World, server_config, worker_config
 
@@ -228,6 +229,22 @@ class CrashTests(SynchronousTestCase):
         assert exit is not None
         self.assertEqual((exit.reason, exit.output), ("exit code 2", ("panic: nil",)))
 
+    def test_tool_installed_later(self) -> None:
+        """A tool that is missing is looked for now and then; once it is there, the worker serves without a word of mine."""
+        world = World(worker_config())
+        world.start()
+        world.builds.fail("api", "needs go, which is not installed", "missing-tool")
+        world.settle()
+        self.assertIn("needs go", world.fronts.worker("api").closed)
+        for _ in range(3):
+            world.pass_time(TOOL_AGAIN_S + 1)
+            world.builds.fail("api", "needs go, which is not installed", "missing-tool")
+            world.settle()
+        world.pass_time(TOOL_AGAIN_S + 1)
+        world.built()
+        world.come_up()
+        self.assertEqual(world.serving, ["api.1.1"])
+
     def test_held_and_released(self) -> None:
         """A crash loop ends held: requests are told why at once. I release it, and it serves again."""
         world = World(worker_config())
@@ -239,6 +256,21 @@ class CrashTests(SynchronousTestCase):
         self.assertIn("does not stay up: 4 deaths", world.fronts.worker("api").closed)
         world.supervisor.commands.release("api")
         world.settle()
+        self.assertEqual(world.fronts.worker("api").closed, "")
+        world.come_up()
+        self.assertEqual(world.serving, ["api.1.5"])
+
+    def test_held_and_hung_up(self) -> None:
+        """HUP tries again what was given up."""
+        world = World(worker_config())
+        world.start()
+        world.built()
+        for _ in range(4):
+            world.process().exit(code=1)
+            world.pass_time(1.5)
+        world.supervisor.reload()
+        world.settle()
+        world.built()
         self.assertEqual(world.fronts.worker("api").closed, "")
         world.come_up()
         self.assertEqual(world.serving, ["api.1.5"])

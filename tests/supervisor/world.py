@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from tqserver.build import Build, BuildFault
+from tqserver.build import Build, BuildFault, FaultKind
 from tqserver.config.model import (
     HealthConfig,
     HTTPConfig,
@@ -122,10 +122,10 @@ class FakeBuilds:
         )
         self.waiting.pop(name).callback(build)
 
-    def fail(self, name: str, reason: str = "syntax error") -> None:
+    def fail(self, name: str, reason: str = "syntax error", kind: FaultKind = "failed") -> None:
         """A build ends badly."""
         self.waiting.pop(name).errback(
-            BuildFault(reason, output=("main.go:3: syntax error",), remedy="mend it", kind="failed")
+            BuildFault(reason, output=("main.go:3: syntax error",), remedy="mend it", kind=kind)
         )
 
     def reconfigure(self, server: ServerConfig) -> None:

@@ -295,7 +295,9 @@ class Builds:
         """Look at the sources and decide what is to be done. Blocks."""
         worker, server = attempt.worker, self._server
         began_s = self._wall_ns() / 1e9
-        sources: Sources = self._fingerprints.take(worker, attempt.ignore, builder.beyond(worker, server))
+        sources: Sources = self._fingerprints.take(
+            worker, attempt.ignore, builder.beyond(worker, server), pages=not server.development
+        )
         if not sources.exact:
             log.warn(
                 "{worker} has so many or so large files that only their sizes and times are looked at; "

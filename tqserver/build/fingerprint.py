@@ -70,11 +70,15 @@ class Fingerprints:
         self._wall_ns = wall_ns
         self._known: dict[str, dict[str, tuple[Mark, bytes]]] = {}
 
-    def take(self, worker: WorkerConfig, ignore: Ignore, beyond: Iterable[str] = ()) -> Sources:
+    def take(
+        self, worker: WorkerConfig, ignore: Ignore, beyond: Iterable[str] = (), pages: bool = False
+    ) -> Sources:
         """
         The fingerprints of a worker's files now. Blocks; meant for a thread.
 
         @param beyond: absolute paths of files outside the worker's folder that it is built from as well.
+        @param pages: whether what is read anew for each request in development counts as well (L{Kind.PAGE}): in
+            production it is read once by each process.
         """
         reading = _Reading(self._known.get(worker.name, {}), self._wall_ns())
         source = blake2b(digest_size=DIGEST_BYTES)
@@ -84,6 +88,8 @@ class Fingerprints:
 
         def enters(relative: str) -> bool:
             kind = classify(worker, relative)
+            if pages and (kind is Kind.PAGE or kind is Kind.PUBLIC):
+                return True
             return kind is Kind.CONFIG or kind is Kind.SOURCE or kind is Kind.SETTINGS
 
         for found in islice(Walk(worker.directory, ignore, enters).below(), FILES_MAX):
@@ -92,7 +98,7 @@ class Fingerprints:
                 names.append(found.relative)
                 newest_ns = max(newest_ns, found.status.st_mtime_ns)
                 source.update(reading.entry(found.relative, found))
-            elif kind is Kind.SETTINGS:
+            elif kind is Kind.SETTINGS or (pages and kind is Kind.PAGE):
                 settings.update(reading.entry(found.relative, found))
         for path in sorted(beyond):
             status = _status(path)

@@ -38,7 +38,7 @@ class PHPBuilder:
                 f"the document root {worker.php.document_root} does not exist",
                 remedy="create it, or set php.document_root",
             )
-        # Sources do not count: the next request reads them, and no process has to change.
+        # Sources are no part of the key: nothing is made of them.
         return Recipe(key=job.key(binary), argv=(binary,), directory=worker.directory)
 
     def explain(self, output: tuple[str, ...]) -> str:

@@ -87,7 +87,8 @@ class Worker:
         if routing.endpoints:
             return None
         if routing.closed:
-            return ServerFault(routing.closed, retry_after_s=5)
+            # Why, is for the developer and the operator alone.
+            return ServerFault("This service is not available now.", routing.closed, retry_after_s=5)
         if routing.protocol == "none":
             return ClientFault("There is nothing here.", status=404)
         return None

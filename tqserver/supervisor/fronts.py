@@ -410,6 +410,7 @@ class Fronts:
         return _all(gone)
 
     def replace(self) -> Deferred[None]:
+        _log.info("replacing the fronts one by one")
         done: Deferred[None] = succeed(None)
         for slot in range(len(self._failures)):
             done.addCallback(self._replace, slot)

@@ -333,7 +333,8 @@ class Supervisor(Service):
             return
         _log.debug("{worker}: {kind}: {paths}", worker=news.worker, kind=news.kind.value, paths=news.paths)
         worker = self.workers.get(news.worker)
-        if news.kind in (Kind.SOURCE, Kind.SETTINGS) and worker is not None:
+        read_once = news.kind is Kind.PAGE and not self.project.server.development
+        if (news.kind in (Kind.SOURCE, Kind.SETTINGS) or read_once) and worker is not None:
             worker.ask_build()
         elif news.kind is Kind.CONFIG:
             self.reload_config()
@@ -374,12 +375,16 @@ class Supervisor(Service):
     # Configuration
 
     def reload(self) -> None:
-        """HUP: read all configuration again, and rebuild and swap whatever has changed."""
+        """
+        HUP: read all configuration again, rebuild and swap whatever has changed, and try again what was given up.
+        """
         if self.life is not Life.RUNNING:
             return
+        _log.info("looking for what has changed")
         self.reload_config()
         for worker in self.workers.values():
             worker.ask_build()
+            worker.release()
 
     def reload_config(self) -> bool:
         """
@@ -395,6 +400,7 @@ class Supervisor(Service):
     def _apply(self) -> None:
         """Go by the configuration from now on. Only what changed is touched."""
         project = self.project
+        _log.info("{count} workers are configured", count=len(project.workers))
         self._on_server(project.server)
         self._builds.reconfigure(project.server)
         configured = {worker.name: worker for worker in project.workers}

@@ -138,6 +138,7 @@ def _build(worker: Worker) -> BuildStatus:
     if worker.fault is not None:
         return BuildStatus(
             state="failed",
+            seconds=worker.fault_after_s,
             output=worker.fault.output,
             at=worker.fault_at,
             fingerprint=good.fingerprint if good is not None else "",

@@ -31,6 +31,9 @@ from .slot import make_machine as make_slot_machine
 
 _log = Logger("tqserver.supervisor.worker")
 
+TOOL_AGAIN_S = 10.0
+"""How often a tool that was not installed is looked for again: installing it is all that a person has to do."""
+
 NOT_YET = {"queue": "workers of type queue are not available yet"}
 """Types that the configuration knows and the supervisor does not."""
 
@@ -77,7 +80,8 @@ class Worker:
     @ivar source: number of the latest reason to build.
     @ivar built: number of the reason that was last built for, or is being built for.
     @ivar building: whether that build still runs.
-    @ivar fault: why the latest build failed, if it did; C{fault_at} is when, in wall clock seconds.
+    @ivar fault: why the latest build failed, if it did; C{fault_at} is when, in wall clock seconds, and
+        C{fault_after_s} how long it had taken.
     @ivar good: what the target generation is started from.
     @ivar target: the latest good generation.
     @ivar deaths: the last ones, of all slots; C{died} is how many there were.
@@ -95,6 +99,7 @@ class Worker:
     building: bool = False
     fault: BuildFault | None = None
     fault_at: float = 0.0
+    fault_after_s: float = 0.0
     good: Good | None = None
     target: Generation | None = None
     slots: dict[str, Slot] = field(factory=dict)
@@ -106,6 +111,8 @@ class Worker:
     _demand: Demand = field(factory=Demand)
     _requests: int = 0
     _restarts: int = 0
+    _build_began: float = 0.0
+    _tool_missed_at: float = 0.0
     _generations: int = 0
     _slots_made: int = 0
     _instances_made: int = 0
@@ -168,7 +175,10 @@ class Worker:
         self._demand = evolve(self._demand, waiting=waiting, oldest_s=oldest_s, wanted_at=self.around.clock.seconds())
 
     def _take_notice(self, now: float) -> None:
-        """Keep when there was last a use for the instances."""
+        """Keep when there was last a use for the instances; look again for a tool that was not installed."""
+        missed = self.fault is not None and self.fault.kind == "missing-tool" and not self.building
+        if missed and now - self._tool_missed_at >= TOOL_AGAIN_S and self.source == self.built:
+            self.ask_build()
         load, totals = self.around.load(), self.totals()
         in_flight = sum(_endpoint(slot, load).in_flight for slot in self.slots.values())
         if in_flight or totals.waiting or totals.requests != self._requests:
@@ -276,6 +286,7 @@ class Worker:
         """
         self.built = source
         self.building = True
+        self._build_began = self.around.clock.seconds()
         return self.config
 
     def build_ended(self, source: int, config: WorkerConfig, build: Build) -> None:
@@ -294,7 +305,11 @@ class Worker:
         if source != self.built:
             return
         self.building = False
-        if fault.kind != "superseded":
+        if fault.kind == "superseded":
+            pass
+        elif self.fault is not None and self.fault.told == fault.told and fault.kind == "missing-tool":
+            self._tool_missed_at = self.around.clock.seconds()
+        else:
             remedy = f"; {fault.remedy}" if fault.remedy else ""
             _log.error(
                 "{worker} {told}{remedy}{output}",
@@ -305,6 +320,8 @@ class Worker:
             )
             self.fault = fault
             self.fault_at = self.around.wall_clock()
+            self.fault_after_s = self.around.clock.seconds() - self._build_began
+            self._tool_missed_at = self.around.clock.seconds()
         self.around.wake()
 
     def _aim(self) -> None:
@@ -414,10 +431,10 @@ class Worker:
         if self.off:
             if self.config.type == "static" and self.config.enabled:
                 return OPEN
-            remedy = "tqctl start" if self.stopped and self.config.enabled else "enabled: true"
+            remedy = "" if self.stopped and self.config.enabled else "enabled: true"
             return Closed(self.off, "" if self.config.type in NOT_YET else remedy)
         if self.pinned == 0:
-            return Closed("the worker was scaled to no instances by an operator", "tqctl scale")
+            return Closed("the worker was scaled to no instances by an operator")
         if self.building or self.source > self.built:
             return OPEN
         fresh = [slot for slot in self.slots.values() if slot.generation == self.target]
