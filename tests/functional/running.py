@@ -270,7 +270,7 @@ class RunningCase(SynchronousTestCase):
             if running.process is not None and running.process.poll() is not None:
                 break
             time.sleep(0.01)
-        self.fail(f"not within {limit_s:g} s: {what} ({trouble})\n{running.output()[-4000:]}")
+        raise self.failureException(f"not within {limit_s:g} s: {what} ({trouble})\n{running.output()[-4000:]}")
 
     def gone(self, pids: list[int], running: Running, limit_s: float) -> None:
         """Check that processes end in time."""

@@ -70,9 +70,7 @@ class Fingerprints:
         self._wall_ns = wall_ns
         self._known: dict[str, dict[str, tuple[Mark, bytes]]] = {}
 
-    def take(
-        self, worker: WorkerConfig, ignore: Ignore, beyond: Iterable[str] = (), pages: bool = False
-    ) -> Sources:
+    def take(self, worker: WorkerConfig, ignore: Ignore, beyond: Iterable[str] = (), pages: bool = False) -> Sources:
         """
         The fingerprints of a worker's files now. Blocks; meant for a thread.
 
