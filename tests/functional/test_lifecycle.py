@@ -111,7 +111,7 @@ class StopTests(RunningCase):
     """Stopping, well and badly."""
 
     def test_stop_under_load(self) -> None:
-        """A stop under load loses nothing, exits 0, leaves no process, and the next server starts at once on its port."""
+        """A stop under load loses nothing, exits 0, leaves no process; the next server starts at once on its port."""
         running = self.serve()
         self.when("it serves", lambda: running.get("/version").status == 200, running)
         slow = threading.Thread(target=lambda: answers.append(running.get("/slow/1.5").status))
@@ -133,7 +133,7 @@ class StopTests(RunningCase):
         self.when("it serves again", lambda: running.get("/version").status == 200, running)
 
     def test_killed_supervisor(self) -> None:
-        """After kill -9 of the supervisor every worker, grandchild and front is gone within 5 s, and a new one starts."""
+        """After kill -9 of the supervisor each worker, grandchild and front is gone in 5 s, and a new one starts."""
         source = "import subprocess, sys\nsubprocess.Popen(['sleep', '1000'])\n" + APP
         running = self.serve(workers=app(source=source))
         self.when("it serves", lambda: running.get("/version").status == 200, running)
@@ -346,7 +346,7 @@ class ConfigurationTests(RunningCase):
     """Configuration while the server runs."""
 
     def test_reload(self) -> None:
-        """A changed worker.yaml is applied without a restart; environment changes swap the process, routes do not need one."""
+        """A changed worker.yaml is applied at once; another environment swaps the process, another limit needs none."""
         running = self.serve()
         self.when("it serves", lambda: running.get("/version").status == 200, running)
         clients = Clients(running)

@@ -12,7 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 import tqserver
 from tqserver.process.lock import Locked, ProjectLock
 
-HOLD = "import sys; from tqserver.process.lock import ProjectLock; ProjectLock(sys.argv[1]).take(); print('held', flush=True); "
+HOLD = (
+    "import sys; from tqserver.process.lock import ProjectLock; "
+    "ProjectLock(sys.argv[1]).take(); print('held', flush=True); "
+)
 
 
 class LockTests(SynchronousTestCase):

@@ -230,7 +230,7 @@ class CrashTests(SynchronousTestCase):
         self.assertEqual((exit.reason, exit.output), ("exit code 2", ("panic: nil",)))
 
     def test_tool_installed_later(self) -> None:
-        """A tool that is missing is looked for now and then; once it is there, the worker serves without a word of mine."""
+        """A missing tool is looked for now and then; once it is there, the worker serves without a word of mine."""
         world = World(worker_config())
         world.start()
         world.builds.fail("api", "needs go, which is not installed", "missing-tool")

@@ -6,7 +6,6 @@ from attrs import frozen
 
 from ..config.model import ScalingConfig
 
-
 SETTLE_S = 0.2
 """
 What fronts say so soon after an instance became ready may be of requests that had waited for just that instance: they
