@@ -28,7 +28,7 @@ CHANGE_S = 60.0
 """Longest from a save until the new version answers."""
 STOP_S = 60.0
 """Longest for a graceful stop."""
-ASK_AGAIN_S = 0.002
+ASK_AGAIN_S = 0.01
 """Between two looks at something that has no way of telling us."""
 PORTS_PER_SERVER = 200
 

@@ -31,7 +31,7 @@ REMEDY = (
 SHARED_FILES_MAX = 5000
 """Files of the module around a worker that are looked at for changes."""
 
-DEVELOPMENT = ("-ldflags", "-w")
+DEVELOPMENT = ("-ldflags", "-s -w")
 """
 No debugging information: linking is most of what a small change costs, and is a third shorter without.
 Stack traces keep their lines. For a debugger, set C{go.flags} to C{["-ldflags="]}, which comes later and
