@@ -237,7 +237,8 @@ class RetryTests(FaultCase):
             self.assertEqual(running.ask(method, "/break-once", b"body").status, 502, method)
             self.assertEqual(self.asked(running, f"{method}-break-once"), 1, method)
         self.assertEqual(running.get("/break").status, 502)
-        self.assertEqual(self.asked(running, "GET-break"), 3)
+        # Three tries; that on a kept connection, if there was one, says nothing about the worker and is none of them.
+        self.assertIn(self.asked(running, "GET-break"), (3, 4))
         self.assertEqual(running.get("/break-half").status, 502)
         self.assertEqual(self.asked(running, "GET-break-half"), 1)
 

@@ -33,13 +33,13 @@ SHARED_FILES_MAX = 5000
 
 DEVELOPMENT = ("-ldflags", "-s -w")
 """
-No debugging information: linking is most of what a small change costs, and is a third shorter without.
-Stack traces keep their lines. For a debugger, set C{go.flags} to C{["-ldflags="]}, which comes later and
+Neither debugging information nor symbols: linking is most of what a small change costs, and is a third shorter
+without. Stack traces keep their lines. For a debugger, set C{go.flags} to C{["-ldflags="]}, which comes later and
 wins.
 """
 
 PRODUCTION = ("-trimpath", "-ldflags", "-s -w")
-"""No paths of the build host, no symbols: a third smaller, and the same on every host."""
+"""No paths of the build host besides: the same on every host."""
 
 
 @implementer(IBuilder)
