@@ -296,6 +296,25 @@ class WorkerTests(RunningCase):
         self.assertEqual(clients.lost, [])
         self.assertEqual({status[:3] for status in clients.statuses}, {"200"})
 
+    def test_max_age(self) -> None:
+        """An instance that has become old is replaced by one that was ready before, losing nothing."""
+        running = self.serve(workers=app("max_age_seconds: 1"))
+        self.when("it serves", lambda: running.get("/version").status == 200, running)
+        clients = Clients(running, count=4, path="/pid")
+        self.when("several have served", lambda: len(clients.statuses) >= 3, running)
+        clients.end()
+        self.assertEqual(clients.lost, [])
+        self.assertEqual({status[:3] for status in clients.statuses}, {"200"})
+
+    def test_max_memory(self) -> None:
+        """An instance that has grown too large is replaced, for which its reason is told."""
+        source = APP.replace('VERSION = b"1"', 'VERSION = b"1"\nhoard = b"x" * (64 << 20)')
+        running = self.serve(workers=app("max_memory: 32M", source=source))
+        self.when("it serves", lambda: running.get("/version").status == 200, running)
+        pid = running.get("/pid").body
+        self.when("another serves", lambda: running.get("/pid").body != pid, running, 40.0)
+        self.assertIn("memory", running.output())
+
     def test_unhealthy(self) -> None:
         """An instance that says it is not well leaves the routing and is replaced; clients see only waiting."""
         running = self.serve(
