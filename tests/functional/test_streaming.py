@@ -126,7 +126,7 @@ func (counting) Write(data []byte) (int, error) {
 GO_YAML = """
 path: /
 type: go
-scaling: {max_workers: 1}
+scaling: {max_workers: 12}
 """
 
 PHP_YAML = """
@@ -134,7 +134,7 @@ path: /php
 type: php
 php:
   settings: {enable_post_data_reading: 0, post_max_size: 2G, upload_max_filesize: 2G, max_execution_time: 120}
-  pool: {manager: static, max_workers: 4}
+  pool: {manager: static, max_workers: 12}
 """
 
 PHP_SOURCE = """<?php
