@@ -126,7 +126,7 @@ func (counting) Write(data []byte) (int, error) {
 GO_YAML = """
 path: /
 type: go
-scaling: {max_workers: 12}
+scaling: {max_workers: 1}
 """
 
 PHP_YAML = """
