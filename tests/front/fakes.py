@@ -172,7 +172,14 @@ class FakeExchange:
         self.body_paused = False
         self._deliver()
 
-    def respond(self, head: ResponseHead, producer: IPushProducer | None) -> None:
+    def answer(self, head: ResponseHead, body: bytes) -> None:
+        if has_body(head.status, self.head.method):
+            head.content_length = len(body)
+        self.respond(head, None)
+        self.write(body)
+        self.finish()
+
+    def respond(self, head: ResponseHead, producer: IPushProducer | None, first: bytes = b"") -> None:
         if self.over:
             return
         assert self.response is None, "respond() was called twice"
@@ -186,6 +193,8 @@ class FakeExchange:
         self.replayable = False
         self.status = head.status
         self.producer = producer
+        if first:
+            self.write(first)
         if producer is not None and self.write_paused:
             producer.pauseProducing()
 

@@ -40,12 +40,12 @@ def ended(
 
 def written(format: str, exchange: FakeExchange, worker: str = "shop", endpoint: str = "shop.1.1") -> bytes:
     """The line of an exchange that took 12.5 ms, 10 of them the worker's."""
-    entry = Entry()
+    entry = Entry(lambda: exchange.started + 0.0125)
     entry.set_second(int(NOON))
     entry.millisecond = 250
     entry.exchange = exchange
     entry.worker, entry.endpoint = worker, endpoint
-    entry.duration_s, entry.upstream_s = 0.0125, 0.01
+    entry.upstream_s = 0.01
     return compile_format(format)(entry)
 
 

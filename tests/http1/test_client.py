@@ -34,8 +34,14 @@ class Answer:
     def response_interim(self, head: ResponseHead) -> None:
         self.interim.append(head)
 
-    def response_head(self, head: ResponseHead) -> None:
+    def response_head(self, head: ResponseHead, first: bytes) -> None:
         self.head = head
+        self.body += first
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        self.head = head
+        self.body += body
+        self.ended = True
 
     def response_data(self, data: bytes) -> None:
         self.body += data
@@ -70,9 +76,8 @@ class ClientCase(SynchronousTestCase):
     def ask(self, method: bytes = b"GET", length: int | None = 0) -> Answer:
         """Send a request, and its end if it has no body."""
         answer = Answer()
-        self.connection.request(request(method, length), b"/x", [(b"host", b"a")], length is None, answer)
-        if length == 0:
-            self.connection.body_end()
+        fields = [method, b" /x HTTP/1.1\r\n", b"host: a\r\n"]
+        self.connection.request(request(method, length), fields, answer, whole=length == 0)
         return answer
 
     def sent(self) -> bytes:
@@ -273,7 +278,7 @@ class IdleTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sweep = Sweep(self.clock)
-        self.idle = IdleConnections(self.clock, self.sweep)
+        self.idle = IdleConnections(self.sweep)
 
     def make(self) -> HTTPClientConnection:
         """An open connection that the sweep looks after."""

@@ -27,6 +27,16 @@ def _line(event: LogEvent) -> str:
     return eventAsText(event, includeTimestamp=False, includeSystem=False) + "\n"
 
 
+def _choose_reactor() -> None:
+    """The one on uvloop; where uvloop is not installed, the one that Twisted chooses."""
+    from ..uv import install
+
+    try:
+        install()
+    except ImportError:
+        pass
+
+
 def main(arguments: list[str]) -> None:
     """Run until the supervisor says otherwise or is gone."""
     parser = argparse.ArgumentParser(prog="python -m tqserver.front")
@@ -34,6 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--listen", type=int, action="append", default=[], help="listening file descriptor")
     options = parser.parse_args(arguments)
 
+    _choose_reactor()
     from twisted.internet import reactor
 
     from .service import FrontService

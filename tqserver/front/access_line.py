@@ -21,6 +21,7 @@ FIELD_BYTES_MAX = 4096
 """Of one thing that a client sent; the rest is left out, so that one line is never a batch by itself."""
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
+_SAFE_BYTES = bytes({*range(0x20, 0x7F)} - {*b'"\\'})
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not C{%b}, which follows the locale."""
@@ -33,31 +34,40 @@ class Entry:
     @ivar exchange: the exchange that has ended.
     @ivar worker: the worker it was for, or empty.
     @ivar endpoint: the endpoint that answered, or empty.
-    @ivar duration_s: from the whole request head to the end.
     @ivar upstream_s: of these, the worker's.
     @ivar millisecond: of the second that L{set_second} was told last.
     """
 
     __slots__ = (
         "apache_time",
-        "duration_s",
         "endpoint",
         "exchange",
         "iso_time",
         "millisecond",
+        "seconds",
         "upstream_s",
         "utc_time",
         "worker",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        """
+        @param seconds: the clock by which exchanges start.
+        """
+        self.seconds = seconds
         self.exchange: IExchange | None = None
         self.worker = ""
         self.endpoint = ""
-        self.duration_s = 0.0
         self.upstream_s = 0.0
         self.millisecond = 0
-        self.apache_time = self.iso_time = self.utc_time = ""
+        self.apache_time = b""
+        self.iso_time = self.utc_time = ""
+
+    @property
+    def duration_s(self) -> float:
+        """How long the exchange took, to this moment."""
+        assert self.exchange is not None
+        return self.seconds() - self.exchange.started
 
     def set_second(self, second: int) -> time.struct_time:
         """
@@ -72,7 +82,7 @@ class Entry:
         minutes = f"{abs(offset_minutes) % 60:02d}"
         clock = f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
         month = _MONTHS[local.tm_mon - 1]
-        self.apache_time = f"{local.tm_mday:02d}/{month}/{local.tm_year}:{clock} {zone}{minutes}"
+        self.apache_time = f"{local.tm_mday:02d}/{month}/{local.tm_year}:{clock} {zone}{minutes}".encode("ascii")
         self.iso_time = f"{local.tm_year:04d}-{local.tm_mon:02d}-{local.tm_mday:02d}T{clock}{zone}:{minutes}"
         self.utc_time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return local
@@ -96,16 +106,20 @@ def compile_format(format: str) -> Format:
     return _template(format)
 
 
-def escaped(value: bytes | None) -> str:
-    """What a client sent, to stand between quotes: the rest of a word that is too long is left out, nothing
-    is C{-}."""
+def quoted(value: bytes | None) -> bytes:
+    """What a client sent, to stand between quotes: the rest of a word that is too long is left out, nothing is C{-}."""
     if not value:
-        return "-"
+        return b"-"
     if len(value) > FIELD_BYTES_MAX:
         value = value[:FIELD_BYTES_MAX]
-    if _UNSAFE.search(value):
+    if value.translate(None, _SAFE_BYTES):
         value = _UNSAFE.sub(_escape, value)
-    return value.decode("ascii")
+    return value
+
+
+def escaped(value: bytes | None) -> str:
+    """The same as text."""
+    return quoted(value).decode("ascii")
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
@@ -135,13 +149,24 @@ def _combined(entry: Entry) -> bytes:
     exchange = entry.exchange
     assert exchange is not None
     head = exchange.head
-    major, minor = head.version
-    return (
-        f"{exchange.client_host or '-'} - - [{entry.apache_time}]"
-        f' "{escaped(head.method)} {escaped(head.target)} HTTP/{major}.{minor}"'
-        f" {exchange.status:03d} {exchange.sent_bytes or '-'}"
-        f' "{escaped(head.get(b"referer"))}" "{escaped(head.get(b"user-agent"))}"\n'
-    ).encode("ascii", "backslashreplace")
+    referer: bytes | None = None
+    agent: bytes | None = None
+    for name, value in head.headers:
+        if name == b"user-agent":
+            agent = agent or value
+        elif name == b"referer":
+            referer = referer or value
+    return b'%b - - [%b] "%b %b HTTP/%d.%d" %03d %b "%b" "%b"\n' % (
+        exchange.client_host.encode("ascii", "backslashreplace") or b"-",
+        entry.apache_time,
+        quoted(head.method),
+        quoted(head.target),
+        *head.version,
+        exchange.status,
+        b"%d" % exchange.sent_bytes if exchange.sent_bytes else b"-",
+        quoted(referer),
+        quoted(agent),
+    )
 
 
 class _Line(msgspec.Struct):

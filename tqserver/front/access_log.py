@@ -54,7 +54,7 @@ class AccessLog:
         self._now = now
         self._second = -1
         self._path = ""
-        self._entry = Entry()
+        self._entry = Entry(reactor.seconds)
         self._lines: list[bytes] = []
         self._bytes = 0
         self._call: IDelayedCall | None = None
@@ -76,15 +76,15 @@ class AccessLog:
         if self._closed:
             return
         now = self._now()
-        if int(now) != self._second:
-            self._turn(int(now))
+        second = int(now)
+        if second != self._second:
+            self._turn(second)
         entry = self._entry
-        entry.millisecond = int((now % 1) * 1000)
+        entry.millisecond = int((now - second) * 1000)
         entry.exchange = exchange
         entry.worker = worker
         entry.endpoint = endpoint
         entry.upstream_s = upstream_s
-        entry.duration_s = self._reactor.seconds() - exchange.started
         line = self._line(entry)
         entry.exchange = None
         self._lines.append(line)

@@ -10,8 +10,8 @@ The life of an exchange, always in this order:
     1. it is given to L{Site.serve<tqserver.front.site.Site.serve>} when the request's head has been read;
     2. C{receive(sink)} starts the body (and answers C{Expect: 100-continue}); nothing of the body is read before, but
        for what came with the head and is kept, so that memory does not grow while a request waits;
-    3. C{respond}, then any number of C{write}, then C{finish}; or C{abort}, after which the client can tell that the
-       response is not whole;
+    3. C{answer} with a response that is whole; or C{respond}, then any number of C{write}, then C{finish}; or C{abort},
+       after which the client can tell that the response is not whole;
     4. C{when_over} callbacks run, once, however it ended.
 """
 
@@ -54,7 +54,7 @@ class IExchange(Interface):
     server_host: str = Attribute("Our own address of the connection, or empty for a UNIX socket.")
     server_port: int = Attribute("Our own port, or 0.")
     secure: bool = Attribute("Whether the client's connection is encrypted.")
-    started: float = Attribute("When the head was whole, by the reactor's monotonic clock, in seconds.")
+    started: float = Attribute("When it was our turn to serve it, by the reactor's monotonic clock, in seconds.")
     status: int = Attribute("The status that was answered, or 0 if none was yet.")
     sent_bytes: int = Attribute("Bytes of response body written so far.")
     over: bool = Attribute("Whether the exchange has ended, well or not.")
@@ -78,10 +78,19 @@ class IExchange(Interface):
     def resume_body() -> None:
         """Read on."""
 
-    def respond(head: ResponseHead, producer: IPushProducer | None) -> None:
+    def answer(head: ResponseHead, body: bytes) -> None:
+        """
+        The whole final response, in one write.
+
+        @param body: all of it, or what a GET would have had if the request is a HEAD. It is what counts, where the head
+            says another length.
+        """
+
+    def respond(head: ResponseHead, producer: IPushProducer | None, first: bytes = b"") -> None:
         """
         Begin the final response. The exchange decides the framing and adds its own hop-by-hop fields.
 
+        @param first: some of the body, if there is some already: it goes out with the head, in one write.
         @param producer: is paused while the client is slow, and resumed; never asked to stop: L{when_over} tells.
         """
 

@@ -43,7 +43,7 @@ class IReactor(IReactorTCP, IReactorUNIX, IReactorTime):
 def target_for(exchange: IExchange, worker: WorkerRouting, matched_bytes: int) -> bytes:
     """The path and query that the worker shall see."""
     head = exchange.head
-    if not matched_bytes or not worker.strip_prefix:
+    if not worker.strip_prefix:
         return head.target
     rest = head.target[matched_bytes:]
     return rest if rest.startswith(b"/") else b"/" + rest
@@ -78,43 +78,48 @@ class HTTPForwarder:
 
     def __init__(self, reactor: IReactor, sweep: Sweep) -> None:
         self._reactor = reactor
-        self._sweep = sweep
+        self.sweep = sweep
         self._idle: dict[str, IdleConnections] = {}
 
     def start(
-        self, exchange: IExchange, worker: WorkerRouting, endpoint: Endpoint, matched_bytes: int, done: Done
+        self,
+        exchange: IExchange,
+        worker: WorkerRouting,
+        endpoint: Endpoint,
+        matched_bytes: int,
+        lines: list[bytes],
+        done: Done,
     ) -> None:
-        """Make one attempt to have C{exchange} answered by C{endpoint}; C{done} is called exactly once."""
-        attempt = _Attempt(self, exchange, worker, endpoint, target_for(exchange, worker, matched_bytes), done)
+        """
+        Make one attempt to have C{exchange} answered by C{endpoint}.
+
+        @param lines: the header fields as they go over the wire, without any that frame the body.
+        @param done: is called exactly once.
+        """
+        target = target_for(exchange, worker, matched_bytes) if matched_bytes else exchange.head.target
+        attempt = _Attempt(self, exchange, worker, endpoint, target, lines, done)
         idle = self._idle.get(endpoint.id)
         if idle is None:
-            self._idle[endpoint.id] = IdleConnections(self._reactor, self._sweep)
+            idle = self._idle[endpoint.id] = IdleConnections(self.sweep)
+        connection = idle.take()
+        if connection is not None:
+            attempt.begin(connection)
         else:
-            connection = idle.take()
-            if connection is not None:
-                attempt.begin(connection)
-                return
-        self.connect(attempt, endpoint)
+            self.connect(attempt, endpoint)
 
     def connect(self, attempt: _Attempt, endpoint: Endpoint) -> None:
         """Open a connection for C{attempt}."""
 
         def connected(connection: HTTPClientConnection) -> None:
-            self._sweep.add(connection)
+            self.sweep.add(connection)
             connection.on_made = _forget
-            connection.on_idle = keep
+            idle = self._idle.get(endpoint.id)
+            connection.on_idle = idle.put if idle is not None else HTTPClientConnection.close
             connection.on_lost = lost
             attempt.begin(connection)
 
-        def keep(connection: HTTPClientConnection) -> None:
-            idle = self._idle.get(endpoint.id)
-            if idle is None:
-                connection.close()
-            else:
-                idle.put(connection)
-
         def lost(connection: HTTPClientConnection) -> None:
-            self._sweep.discard(connection)
+            self.sweep.discard(connection)
             idle = self._idle.get(endpoint.id)
             if idle is not None:
                 idle.discard(connection)
@@ -136,11 +141,7 @@ class HTTPForwarder:
         """No more is sent to an endpoint: close kept connections, and those in use as they fall idle."""
         idle = self._idle.pop(endpoint_id, None)
         if idle is not None:
-            idle.close()
-
-    def now(self) -> float:
-        """The reactor's clock."""
-        return self._reactor.seconds()
+            idle.end()
 
 
 @implementer(IPushProducer)
@@ -169,22 +170,16 @@ class _BodyValve:
 class _Attempt:
     """One exchange on one connection."""
 
-    __slots__ = (
-        "_body_ended",
-        "_connection",
-        "_connector",
-        "_done",
-        "_ended",
-        "_endpoint",
-        "_exchange",
-        "_forwarder",
-        "_listening",
-        "_responded",
-        "_reused",
-        "_sent",
-        "_target",
-        "_timeout_s",
-    )
+    _connection: HTTPClientConnection | None = None
+    _connector: IConnector | None = None
+    _listening = False
+    _first: list[bytes] | None = None
+    """What of the request's body goes with its head."""
+    _body_ended = False
+    _sent = False
+    _reused = False
+    _responded = False
+    _ended = False
 
     def __init__(
         self,
@@ -193,22 +188,16 @@ class _Attempt:
         worker: WorkerRouting,
         endpoint: Endpoint,
         target: bytes,
+        lines: list[bytes],
         done: Done,
     ) -> None:
         self._forwarder = forwarder
         self._exchange = exchange
         self._endpoint = endpoint
         self._target = target
+        self._lines = lines
         self._done = done
         self._timeout_s = worker.request_timeout_s
-        self._connection: HTTPClientConnection | None = None
-        self._connector: IConnector | None = None
-        self._listening = False
-        self._body_ended = False
-        self._sent = False
-        self._reused = False
-        self._responded = False
-        self._ended = False
 
     # The connection.
 
@@ -243,19 +232,36 @@ class _Attempt:
         self._connection = connection
         self._connector = None
         self._reused = connection.used > 0
-        self._listen()
+        if not self._listening:
+            self._listening = True
+            exchange.when_over(self._over)
         connection.on_timeout = self._timed_out
         head = exchange.head
-        connection.request(head, self._target, head.headers, head.content_length is None, self)
-        self._sent = True
-        if head.content_length != 0:
-            connection.set_body_producer(_BodyValve(exchange, self))
+        fields = [head.method, b" ", self._target, b" HTTP/1.1\r\n", *self._lines]
+        if head.content_length == 0:
+            self._body_ended = self._sent = True
+            connection.deadline = self._forwarder.sweep.now + self._timeout_s
+            connection.request(head, fields, self, None, True)
+            return
+        # What came with the head goes out in the same write.
+        first = self._first = []
         exchange.receive(self)
+        self._first = None
+        if self._ended:
+            return
+        self._sent = True
+        connection.request(head, fields, self, first, self._body_ended)
+        if self._connection is None:
+            return
+        if self._body_ended:
+            self.wait_for_worker()
+        else:
+            connection.set_body_producer(_BodyValve(exchange, self))
 
     def wait_for_worker(self) -> None:
         """The worker has all there is, or does not take more: what is missing is its answer."""
         if self._connection is not None and not self._responded:
-            self._connection.deadline = self._forwarder.now() + self._timeout_s
+            self._connection.deadline = self._forwarder.sweep.now + self._timeout_s
 
     def wait_for_client(self) -> None:
         """The worker can take more of the body: how long the client may be silent is for its own connection to say."""
@@ -272,11 +278,15 @@ class _Attempt:
     # The request's body.
 
     def body_data(self, data: bytes) -> None:
-        if self._connection is not None:
+        if self._first is not None:
+            self._first.append(data)
+        elif self._connection is not None:
             self._connection.body_data(data)
 
     def body_end(self) -> None:
         self._body_ended = True
+        if self._first is not None:
+            return
         self.wait_for_worker()
         if self._connection is not None:
             self._connection.body_end()
@@ -292,11 +302,19 @@ class _Attempt:
         if head.status != 100:
             self._exchange.inform(head)
 
-    def response_head(self, head: ResponseHead) -> None:
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        self._connection = None
+        if not self._ended:
+            self._ended = True
+            # Told first, so that the endpoint has room again when the client's next request begins.
+            self._done(None, False)
+            self._exchange.answer(head, body)
+
+    def response_head(self, head: ResponseHead, first: bytes) -> None:
         self._responded = True
         if self._connection is not None:
             self._connection.deadline = NEVER
-        self._exchange.respond(head, self)
+        self._exchange.respond(head, self, first)
 
     def response_data(self, data: bytes) -> None:
         self._exchange.write(data)
@@ -305,8 +323,8 @@ class _Attempt:
         self._connection = None
         if not self._ended:
             self._ended = True
-            self._exchange.finish()
             self._done(None, False)
+            self._exchange.finish()
 
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
         self._connection = None

@@ -32,8 +32,18 @@ HOPS_MAX = 32
 """Addresses of an C{X-Forwarded-For} that are looked at, from the right; a chain of trusted proxies is
 shorter."""
 
-ENTROPY_BYTES = 24 * 64
-"""Random bytes that are drawn at once: a trace id and a parent id (24 bytes) for 64 requests."""
+TRACES_AT_ONCE = 64
+"""So many trace and parent ids are drawn at once."""
+
+TRACE_BYTES = 24
+"""Random bytes of a trace id and a parent id."""
+
+TOLD_REMEMBERED_MAX = 4096
+"""Combinations of peer, scheme, host and prefix whose fields were written already. A client that invents hosts fills
+this and then only costs itself."""
+
+_PERSISTENCE = frozenset([b"keep-alive", b"close", b"Keep-Alive", b"Close"])
+"""Values of C{Connection} that name no field."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _SCHEME = re.compile(rb"https?")
@@ -66,7 +76,7 @@ class _Fate(enum.Enum):
     """C{traceparent} and C{tracestate}: passed on if they are valid."""
 
 
-_KEEP, _DROP, _CONNECTION = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION
+_KEEP, _DROP, _CONNECTION, _TRACE = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE
 
 _CLAIMS = frozenset([b"forwarded", b"x-real-ip", b"x-request-id", b"x-correlation-id"])
 """Besides everything that begins with C{x-forwarded}."""
@@ -158,8 +168,8 @@ class Forwarding:
             ip_network(network, strict=False) for network in networks if network != "unix"
         )
         self._entropy = entropy
-        self._random = ""
-        self._random_at = 0
+        self._traces: list[bytes] = []
+        self._told: dict[tuple[str, bytes, bytes, bytes], bytes] = {}
         self._id_prefix = entropy(8).hex() + "-"
         self._ids = count(1)
         self._fates: dict[bytes, _Fate] = {}
@@ -180,9 +190,9 @@ class Forwarding:
         @param peer: address of whoever opened the connection; empty for a UNIX socket.
         @return: the request's id and the client's effective address (see L{client_address}).
         """
-        known = self._peer(peer)
+        known = self._peers.get(peer) or self._peer(peer)
         if not known.trusted:
-            return self.new_request_id(), known.text
+            return f"{self._id_prefix}{next(self._ids):x}", known.text
         claims = self._claims(head.headers)
         return claims.request_id.decode("ascii") or self.new_request_id(), self._client(claims.chain, known)
 
@@ -225,7 +235,7 @@ class Forwarding:
                 continue
             elif fate is _CONNECTION:
                 connections.append(field[1])
-            elif fate is _Fate.TRACE:
+            elif fate is _TRACE:
                 traced.append(field)
             else:
                 claimed.append(field)
@@ -238,17 +248,73 @@ class Forwarding:
             request_id = request_id or claims.request_id.decode("ascii")
         else:
             client = known.text
-            headers.extend(known.headers)
-            headers.append((b"x-forwarded-proto", scheme))
-            if head.host:
-                headers.append((b"x-forwarded-host", head.host))
-            headers.append((b"x-forwarded-prefix", prefix or b"/"))
+            headers.extend(self._own_words(known, scheme, head.host, prefix))
         request_id = request_id or self.new_request_id()
         written_id = request_id.encode("ascii", "replace")
         headers.append((b"x-request-id", written_id))
         headers.append((b"x-correlation-id", written_id))
         headers.extend(self._trace(traced))
         return headers, request_id, client
+
+    def lines(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes, request_id: str) -> list[bytes]:
+        """
+        What L{rewrite} gives, as it goes over the wire: pieces of lines, with line ends.
+
+        @param request_id: what L{identify} gave out.
+        """
+        lines = [b"host: ", head.host, b"\r\n"]
+        fates = self._fates
+        plain = True
+        for field in head.headers:
+            name, value = field
+            fate = fates.get(name) or self._judge(name)
+            if fate is _KEEP:
+                lines += (name, b": ", value, b"\r\n")
+            elif fate is _TRACE or (fate is _CONNECTION and value not in _PERSISTENCE):
+                plain = False
+                break
+        key = (peer, scheme, head.host, prefix)
+        told = self._told.get(key)
+        if told is None:
+            told = self._tell_untrusted(key)
+        if not told or not plain:
+            # Who has something to say about others, or names fields, is listened to.
+            rewritten, _, _ = self.rewrite(head, peer, scheme, prefix, request_id)
+            return [b"%b: %b\r\n" % field for field in rewritten]
+        written_id = request_id.encode("ascii", "replace")
+        traces = self._traces or self._draw()
+        lines += (
+            told,
+            b"x-request-id: ",
+            written_id,
+            b"\r\nx-correlation-id: ",
+            written_id,
+            b"\r\ntraceparent: ",
+            traces.pop(),
+            b"\r\n",
+        )
+        return lines
+
+    def _tell_untrusted(self, key: tuple[str, bytes, bytes, bytes]) -> bytes:
+        """Our own words about an untrusted peer, the same for all of its requests; empty for a trusted one."""
+        peer, scheme, host, prefix = key
+        known = self._peer(peer)
+        told = b""
+        if not known.trusted:
+            fields = self._own_words(known, scheme, host, prefix)
+            told = b"".join(b"%b: %b\r\n" % field for field in fields)
+        if len(self._told) >= TOLD_REMEMBERED_MAX:
+            self._told.clear()
+        self._told[key] = told
+        return told
+
+    @staticmethod
+    def _own_words(peer: _Peer, scheme: bytes, host: bytes, prefix: bytes) -> Headers:
+        fields = [*peer.headers, (b"x-forwarded-proto", scheme)]
+        if host:
+            fields.append((b"x-forwarded-host", host))
+        fields.append((b"x-forwarded-prefix", prefix or b"/"))
+        return fields
 
     def _judge(self, name: bytes) -> _Fate:
         fate = _fate(name)
@@ -322,13 +388,17 @@ class Forwarding:
                 version = parents[0][:2]
                 if version != b"00" or len(parents[0]) == 55:
                     return traced
+        return [(b"traceparent", (self._traces or self._draw()).pop())]
+
+    def _draw(self) -> list[bytes]:
+        """Begin some traces, to be used one after the other."""
+        drawn = self._entropy(TRACE_BYTES * TRACES_AT_ONCE).hex()
         # Flagged as sampled: most tracers record nothing below a parent that was not.
-        at = self._random_at
-        if at >= len(self._random):
-            self._random, at = self._entropy(ENTROPY_BYTES).hex(), 0
-        self._random_at = at + 48
-        ids = self._random[at : at + 48]
-        return [(b"traceparent", f"00-{_not_zero(ids[:32])}-{_not_zero(ids[32:])}-01".encode("ascii"))]
+        self._traces = [
+            f"00-{_not_zero(drawn[at : at + 32])}-{_not_zero(drawn[at + 32 : at + 48])}-01".encode("ascii")
+            for at in range(0, len(drawn), 2 * TRACE_BYTES)
+        ]
+        return self._traces
 
 
 def _not_zero(digits: str) -> str:

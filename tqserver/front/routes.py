@@ -11,6 +11,11 @@ from attrs import frozen
 
 from ..plane.messages import Route
 
+PATHS_REMEMBERED_MAX = 4096
+"""Paths whose route is known already; when there are more, all are forgotten and it begins anew."""
+
+PATH_BYTES_REMEMBERED_MAX = 256
+
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -29,12 +34,14 @@ class Match:
     A route that takes a request.
 
     @ivar prefix: the route's prefix.
+    @ivar told_prefix: the same, as the worker is told.
     @ivar matched_bytes: how much of the path as it was sent is the prefix; 0 for the prefix C{/}.
     """
 
     worker: str
     prefix: str
     matched_bytes: int
+    told_prefix: bytes
 
 
 class RouteTable:
@@ -47,6 +54,7 @@ class RouteTable:
             key = route.prefix.rstrip("/").encode("utf-8")
             self._hosts.setdefault(host, {})[key] = (route.worker, route.prefix)
         self._any = self._hosts.pop(b"", {})
+        self._remembered: dict[bytes, Match | None] = {}
         self._depth = max((key.count(b"/") for table in [self._any, *self._hosts.values()] for key in table), default=0)
 
     def match(self, host: bytes, path: bytes) -> Match | None:
@@ -62,7 +70,15 @@ class RouteTable:
                 found = self._longest(table, path)
                 if found is not None:
                     return found
-        return self._longest(self._any, path)
+        remembered = self._remembered
+        if path in remembered:
+            return remembered[path]
+        found = self._longest(self._any, path)
+        if len(path) <= PATH_BYTES_REMEMBERED_MAX:
+            if len(remembered) >= PATHS_REMEMBERED_MAX:
+                remembered.clear()
+            remembered[path] = found
+        return found
 
     def _longest(self, table: dict[bytes, tuple[str, str]], path: bytes) -> Match | None:
         if not table:
@@ -73,7 +89,7 @@ class RouteTable:
                 key = _ESCAPE.sub(_normal, key)
             target = table.get(key)
             if target is not None:
-                return Match(target[0], target[1], end)
+                return Match(target[0], target[1], end, target[1].encode())
         return None
 
     def _boundaries(self, path: bytes) -> list[int]:

@@ -90,6 +90,7 @@ class FrontService:
         self._sweep = Sweep(reactor)
         self.site = Site(reactor, notify=self._say, sweep=self._sweep)
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep)
+        self._factory.serve = self.site.serve  # type: ignore[assignment]
         self._factory.on_count = self._counted
         self._ports: list[IListeningPort] = []
         self._listening = True
@@ -220,7 +221,8 @@ class FrontService:
         """Something has come that is no request. What little is known of it is logged."""
         head, body = self.site.refusal(fault)
         if self.site.access_log is not None:
-            exchange = ServerExchange(connection, RequestHead(b"-", b"-", b"-", None, []), self._reactor.seconds())
+            exchange = ServerExchange(connection, RequestHead(b"-", b"-", b"-", None, []))
+            exchange.started = self._reactor.seconds()
             exchange.status, exchange.sent_bytes = head.status, len(body)
             self.site.access_log.log(exchange, "", "", 0.0)  # type: ignore[arg-type]
         return head, body
@@ -255,7 +257,7 @@ class FrontService:
         """Send away, now and then, the clients that have nothing under way."""
         now = self._reactor.seconds()
         for connection in list(self._factory.connections):
-            connection.close_if_idle(now - IDLE_LEAVE_S)
+            connection.close_if_idle(now - IDLE_LEAVE_S - self._sweep.period_s)
         if not self._ended:
             self._reactor.callLater(IDLE_LOOK_S, self._close_idle)
 

@@ -11,6 +11,7 @@ import os
 import random
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -92,6 +93,7 @@ class Site:
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
         self._forwarding = Forwarding((), os.urandom)
         self._table = RouteTable(())
+        self._health_path: bytes | None = None
         self._workers: dict[str, Worker] = {}
 
     # The supervisor's side.
@@ -102,6 +104,7 @@ class Site:
         if routing.http.trusted_proxies != old.http.trusted_proxies:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
         self._table = RouteTable(routing.routes)
+        self._health_path = routing.http.health_path.encode() or None
         self._fastcgi.spool_directory = routing.http.spool_directory or None
         removed: list[EndpointState] = []
         named = {worker.name: worker for worker in routing.workers}
@@ -167,10 +170,9 @@ class Site:
         peer = exchange.client_host
         exchange.request_id, exchange.client_host = self._forwarding.identify(head, peer)
         passage = Passage(exchange, worker, match)
-        passage.began = exchange.started
         self.requests += 1
         self.in_flight += 1
-        exchange.when_over(lambda: self._over(passage))
+        exchange.when_over(partial(self._over, passage))
         try:
             self._route(passage, peer)
         except Fault as fault:
@@ -184,31 +186,40 @@ class Site:
         head = exchange.head
         if exchange.body_fault is not None:
             raise exchange.body_fault
-        http = self.routing.http
-        if http.health_path and head.path == http.health_path.encode():
-            _answer(exchange, ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
+        if head.path == self._health_path:
+            exchange.answer(ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
             return
         if head.method in _STATIC_METHODS and self._serve_static(exchange, worker, match):
             return
         if worker is None or match is None:
             raise ClientFault("There is nothing here.", status=404)
         worker.requests += 1
+        routing = worker.routing
         if worker.development_headers:
             exchange.response_headers = [
                 *worker.development_headers,
-                (b"X-TQServer-Worker-Path", match.prefix.encode()),
+                (b"X-TQServer-Worker-Path", match.told_prefix),
             ]
-        if worker.routing.protocol == "none":
+        if routing.protocol == "none":
             if head.method not in _STATIC_METHODS:
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
-        if worker.routing.balance == "hash":
-            passage.key = hash_key(worker.routing.hash_on, exchange)
+        if routing.balance == "hash":
+            passage.key = hash_key(routing.hash_on, exchange)
         scheme = b"https" if exchange.secure else b"http"
-        head.headers, _, _ = self._forwarding.rewrite(
-            head, peer, scheme, _told_prefix(exchange.mount, match.prefix), exchange.request_id
-        )
-        self._place(passage)
+        prefix = match.told_prefix
+        if exchange.mount:
+            prefix = exchange.mount + prefix.rstrip(b"/")
+        if routing.protocol == "http":
+            passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
+        else:
+            head.headers, _, _ = self._forwarding.rewrite(head, peer, scheme, prefix, exchange.request_id)
+        if not worker.line.busy:  # Those who came before go before.
+            endpoint = worker.choose(passage, exchange.started, self._chance)
+            if endpoint is not None:
+                self._attempt(passage, endpoint, exchange.started)
+                return
+        self._wait(passage, self.reactor.seconds())
 
     def _serve_static(self, exchange: IExchange, worker: Worker | None, match: Match | None) -> bool:
         """Answer with a file if there is one: the worker's under its prefix, the worker's, the server's."""
@@ -228,20 +239,19 @@ class Site:
         return False
 
     def _place(self, passage: Passage) -> None:
-        """Give an exchange to an endpoint, or have it wait for one."""
+        """Give an exchange that was in hand before to an endpoint, or have it wait for one."""
         worker = passage.worker
         assert worker is not None
         now = self.reactor.seconds()
-        if len(worker.line) and not passage.tries:
-            available: list[EndpointState] = []  # Those who came before go before.
+        endpoint = worker.choose(passage, now, self._chance)
+        if endpoint is not None:
+            self._attempt(passage, endpoint, now)
         else:
-            available = worker.endpoints.available(now)
-        if available:
-            if passage.tries and len(available) > 1:
-                # Whoever broke this request is asked last.
-                available = [state for state in available if state is not passage.endpoint]
-            self._attempt(passage, worker.pick(available, passage.key, self._chance))
-            return
+            self._wait(passage, now)
+
+    def _wait(self, passage: Passage, now: float) -> None:
+        worker = passage.worker
+        assert worker is not None
         routing = worker.routing
         refusal = worker.no_use_in_waiting()
         if refusal is not None:
@@ -256,11 +266,13 @@ class Site:
         self._want(worker)
         self._wake_when_trusted(worker, now)
 
-    def _attempt(self, passage: Passage, endpoint: EndpointState) -> None:
+    def _attempt(self, passage: Passage, endpoint: EndpointState, now: float) -> None:
         worker, match = passage.worker, passage.match
         assert worker is not None and match is not None
         passage.endpoint = endpoint
         passage.tries += 1
+        passage.attempting = True
+        passage.began = now
         if worker.development_headers:
             passage.exchange.response_headers = [
                 *passage.exchange.response_headers[: len(worker.development_headers) + 1],
@@ -268,37 +280,31 @@ class Site:
                 (b"X-TQServer-Worker-Port", b"%d" % endpoint.spec.port),
             ]
         endpoint.in_flight += 1
-        passage.began = self.reactor.seconds()
-
-        ended = False
-
-        def done(fault: Fault | None, again: bool) -> None:
-            nonlocal ended
-            if not ended:
-                ended = True
-                self._attempted(passage, endpoint, fault, again)
-
         routing = worker.routing
+        done = partial(self._attempted, passage)
         try:
             if routing.protocol == "fastcgi":
                 self._fastcgi.start(passage.exchange, routing, endpoint.spec, match.prefix, done)
             else:
-                self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, done)
+                self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, passage.lines, done)
         except Exception:
             # A mistake of ours with one request: it must still give the endpoint back and be answered.
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
-            done(ServerFault("Something went wrong on our side.", status=500), False)
+            if passage.attempting:
+                done(ServerFault("Something went wrong on our side.", status=500), False)
 
-    def _attempted(self, passage: Passage, endpoint: EndpointState, fault: Fault | None, again: bool) -> None:
+    def _attempted(self, passage: Passage, fault: Fault | None, again: bool) -> None:
         """An attempt has ended."""
-        worker, exchange = passage.worker, passage.exchange
-        assert worker is not None
+        worker, exchange, endpoint = passage.worker, passage.exchange, passage.endpoint
+        assert worker is not None and endpoint is not None
         now = self.reactor.seconds()
+        passage.attempting = False
+        passage.upstream_s = now - passage.began
         endpoint.in_flight -= 1
         if fault is None:
-            if exchange.status not in (0, CLIENT_LEFT):
+            if exchange.status != CLIENT_LEFT and (exchange.status or not exchange.over):
                 endpoint.answered += 1
-                worker.latency[bisect_right(LATENCY_BOUNDS_S, now - passage.began)] += 1
+                worker.latency[bisect_right(LATENCY_BOUNDS_S, passage.upstream_s)] += 1
         elif not isinstance(fault, ClientFault):
             endpoint.failed += 1
             worker.errors += 1
@@ -313,7 +319,8 @@ class Site:
                 self._again(passage, fault)
             else:
                 self._answer_fault(passage, fault)
-        self._wake(worker)
+        if worker.line.busy:
+            self._wake(worker)
 
     def _again(self, passage: Passage, fault: Fault) -> None:
         """Try another endpoint, or wait until there is one."""
@@ -337,18 +344,20 @@ class Site:
             return
         worker.waking = True
         try:
-            while len(worker.line):
-                available = worker.endpoints.available(self.reactor.seconds())
-                if not available:
+            while worker.line.busy:
+                now = self.reactor.seconds()
+                passage = worker.line.first()
+                endpoint = worker.choose(passage, now, self._chance)
+                if endpoint is None:
                     refusal = worker.no_use_in_waiting()
                     if refusal is not None:
                         self._send_away(worker, refusal)
                     else:
-                        self._wake_when_trusted(worker, self.reactor.seconds())
+                        self._wake_when_trusted(worker, now)
                     return
-                passage = worker.line.next()
-                if passage is not None and not passage.exchange.over:
-                    self._attempt(passage, worker.pick(available, passage.key, self._chance))
+                worker.line.leave(passage)
+                if not passage.exchange.over:
+                    self._attempt(passage, endpoint, now)
         finally:
             worker.waking = False
 
@@ -410,13 +419,13 @@ class Site:
             remedy=routing.remedy if routing is not None and routing.closed else "",
             output=routing.output if routing is not None and routing.closed else "",
         )
-        _answer(exchange, head, body)
+        exchange.answer(head, body)
 
     def _over(self, passage: Passage) -> None:
         """An exchange has ended, however."""
         exchange, worker = passage.exchange, passage.worker
         self.in_flight -= 1
-        if worker is not None:
+        if passage.waiting_since and worker is not None:
             worker.line.leave(passage)
         if self.access_log is not None:
             if not exchange.status:
@@ -424,23 +433,11 @@ class Site:
             self.access_log.log(
                 exchange,
                 worker.routing.name if worker is not None else "",
-                passage.endpoint.id if passage.endpoint is not None else "",
-                self.reactor.seconds() - passage.began if passage.endpoint is not None else 0.0,
+                passage.endpoint.spec.id if passage.endpoint is not None else "",
+                self.reactor.seconds() - passage.began if passage.attempting else passage.upstream_s,
             )
 
     def refusal(self, fault: Fault) -> tuple[ResponseHead, bytes]:
         """The answer to what is no request."""
         self.requests += 1
         return error_response(None, fault, "", self.routing.http.development)
-
-
-def _answer(exchange: IExchange, head: ResponseHead, body: bytes) -> None:
-    """Answer with a body that is at hand."""
-    exchange.respond(head, None)
-    exchange.write(body)
-    exchange.finish()
-
-
-def _told_prefix(mount: bytes, prefix: str) -> bytes:
-    """The prefix that the worker is told: that of the route, below that of the site if it is mounted in another."""
-    return mount + prefix.encode().rstrip(b"/") if mount else prefix.encode()

@@ -18,6 +18,7 @@ class WaitingLine(Generic[W]):
 
     @ivar limit: how many may wait; may be changed.
     @ivar timeout_s: how long one may wait; may be changed.
+    @ivar busy: somebody waits.
     """
 
     def __init__(self, clock: IReactorTime, limit: int, timeout_s: float, expired: Callable[[W], None]) -> None:
@@ -25,6 +26,7 @@ class WaitingLine(Generic[W]):
         self.limit = limit
         self.timeout_s = timeout_s
         self._expired = expired
+        self.busy = False
         self._waiting: dict[W, float] = {}
         """Who waits, since when; in order."""
         self._returned: dict[W, float] = {}
@@ -46,18 +48,31 @@ class WaitingLine(Generic[W]):
         @param returned: it was in the line before and goes before those who were not.
         """
         (self._returned if returned else self._waiting)[waiter] = since
+        self.busy = True
 
     def leave(self, waiter: W) -> None:
         """Leave the line, if the waiter is in it."""
         if self._returned:
             self._returned.pop(waiter, None)
         self._waiting.pop(waiter, None)
+        self.busy = bool(self._returned or self._waiting)
+
+    def first(self) -> W:
+        """
+        Who is first in the line, and stays it.
+
+        @raise IndexError: nobody is.
+        """
+        for line in (self._returned, self._waiting):
+            for waiter in line:
+                return waiter
+        raise IndexError("nobody waits")
 
     def next(self) -> W | None:
         """Who is first in the line; it leaves it."""
         for line in (self._returned, self._waiting):
             for waiter in line:
-                del line[waiter]
+                self.leave(waiter)
                 return waiter
         return None
 

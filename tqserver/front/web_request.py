@@ -168,7 +168,14 @@ class RequestExchange:
 
     # The response.
 
-    def respond(self, head: ResponseHead, producer: IPushProducer | None) -> None:
+    def answer(self, head: ResponseHead, body: bytes) -> None:
+        if has_body(head.status, self.head.method):
+            head.content_length = len(body)
+        self.respond(head, None)
+        self.write(body)
+        self.finish()
+
+    def respond(self, head: ResponseHead, producer: IPushProducer | None, first: bytes = b"") -> None:
         if self.over:
             return
         request = self._request
@@ -190,7 +197,10 @@ class RequestExchange:
                 # An earlier response on this connection is still being read. Whoever registers late is not
                 # told.
                 producer.pauseProducing()
-        request.write(b"")
+        if first:
+            self.write(first)
+        else:
+            request.write(b"")
 
     def inform(self, head: ResponseHead) -> None:
         """Nothing: C{twisted.web} has no interim responses."""

@@ -61,14 +61,23 @@ class Worker:
             latency=tuple(self.latency),
         )
 
-    def pick(self, available: list[EndpointState], key: bytes, chance: Callable[[], float]) -> EndpointState:
+    def choose(self, passage: Passage, now: float, chance: Callable[[], float]) -> EndpointState | None:
         """
-        Which endpoint takes the next request.
+        The endpoint that takes an exchange; L{None} if none can.
 
-        @param available: at least one.
-        @param key: what C{balance: hash} goes by.
         @param chance: random numbers from [0, 1).
         """
+        current = self.endpoints.current
+        if len(current) == 1:
+            only = current[0]
+            limit = only.spec.concurrency_max
+            return only if (not limit or only.in_flight < limit) and only.suspect_until <= now else None
+        available = [state for state in current if state.free(now)]
+        if passage.tries and len(available) > 1:
+            # Whoever broke this request is asked last.
+            available = [state for state in available if state is not passage.endpoint]
+        if not available:
+            return None
         if len(available) == 1:
             return available[0]
         self.turn += 1
@@ -78,7 +87,7 @@ class Worker:
         if balance == "random_two":
             return random_two(available, chance(), chance())
         if balance == "hash":
-            return by_hash(available, key)
+            return by_hash(available, passage.key)
         return least_in_flight(available, self.turn)
 
     def no_use_in_waiting(self) -> Fault | None:
@@ -95,20 +104,34 @@ class Worker:
 
 
 class Passage:
-    """One exchange on its way through the site."""
+    """
+    One exchange on its way through the site.
 
-    __slots__ = ("began", "broken", "endpoint", "exchange", "key", "match", "tries", "waiting_since", "worker")
+    @ivar lines: the header fields as the worker gets them, if it speaks HTTP.
+    @ivar endpoint: who was asked last.
+    @ivar attempting: somebody is being asked.
+    @ivar tries: how often somebody was.
+    @ivar broken: how many of these broke after the request was sent.
+    @ivar waiting_since: by the reactor's clock; 0 if it never had to wait.
+    @ivar began: when the last attempt began, and
+    @ivar upstream_s: how long it took.
+    @ivar key: what C{balance: hash} goes by.
+    """
+
+    lines: list[bytes] = []
+    endpoint: EndpointState | None = None
+    attempting = False
+    tries = 0
+    broken = 0
+    waiting_since = 0.0
+    began = 0.0
+    upstream_s = 0.0
+    key = b""
 
     def __init__(self, exchange: IExchange, worker: Worker | None, match: Match | None) -> None:
         self.exchange = exchange
         self.worker = worker
         self.match = match
-        self.endpoint: EndpointState | None = None
-        self.tries = 0
-        self.broken = 0
-        self.waiting_since = 0.0
-        self.began = 0.0
-        self.key = b""
 
 
 def without_worker(routing: WorkerRouting) -> WorkerRouting:

@@ -19,16 +19,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..errors import UpstreamFault
+from .answer_field import FATES, Field, judge
 from .head import Headers, RequestHead, ResponseHead, has_body
-from .hop import HOP_BY_HOP, connection_options
+from .hop import connection_options
 from .sweep import NEVER
 
 HEAD_BYTES_MAX = 64 * 1024
 """A response's head; frameworks with many cookies stay far below."""
 
 HEADERS_MAX = 256
-
-_FORBIDDEN = (b"\r", b"\n", b"\0")
 
 
 class Receiver(Shape):
@@ -37,14 +36,21 @@ class Receiver(Shape):
     def response_interim(self, head: ResponseHead) -> None:
         """An interim response (1xx)."""
 
-    def response_head(self, head: ResponseHead) -> None:
-        """The head of the final response."""
+    def response_head(self, head: ResponseHead, first: bytes) -> None:
+        """
+        The head of the final response.
+
+        @param first: what of the body has come with it.
+        """
 
     def response_data(self, data: bytes) -> None:
         """Some of the response's body."""
 
     def response_end(self) -> None:
         """The response is whole. The connection may have another user now, or be gone."""
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """All of the response at once: head, body and end."""
 
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
         """
@@ -65,23 +71,21 @@ class _State(enum.Enum):
     CLOSED = enum.auto()
 
 
-def serialise(head: RequestHead, target: bytes, headers: Headers, chunked: bool) -> bytes:
-    """
-    A request's head as it goes to a worker, made from the parsed form alone.
+_IDLE, _REQUESTED, _ANSWERING = _State.IDLE, _State.REQUESTED, _State.ANSWERING
 
-    @param target: path and query that the worker shall see.
-    @param headers: end-to-end fields, without any that frame the body.
-    @param chunked: the length of the body is not known.
-    """
-    parts = [head.method, b" ", target, b" HTTP/1.1\r\n"]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    if chunked:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    elif head.content_length or head.method in (b"POST", b"PUT", b"PATCH"):
-        parts.append(b"content-length: %d\r\n" % (head.content_length or 0))
-    parts.append(b"\r\n")
-    return b"".join(parts)
+_KEEP, _DROP, _LENGTH = Field.KEEP, Field.DROP, Field.LENGTH
+
+_BODY_EXPECTED = frozenset([b"POST", b"PUT", b"PATCH"])
+"""Methods whose requests say how long their body is even if there is none (RFC 9110 section 8.6)."""
+
+
+def _size(headers: Headers) -> int:
+    """Bytes of fields on the wire, or nearly."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _too_large() -> UpstreamFault:
+    return UpstreamFault("The worker's answer has too large a header.")
 
 
 @implementer(IPushProducer)
@@ -96,21 +100,27 @@ class HTTPClientConnection(Protocol):
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._receiver: Receiver | None = None
         self._body_producer: IPushProducer | None = None
         self._method = b""
         self._chunked = False
         self._headers: Headers = []
+        self._options: list[bytes] = []
+        """Values of C{Connection}."""
         self._reason = b""
         self._head_bytes = 0
         self._length: int | None = None
+        self._answer_chunked = False
+        self._head: ResponseHead | None = None
+        """The final head, until the receiver is told."""
+        self._pieces: list[bytes] = []
+        """Of the body, until the receiver is told."""
         self._fault: UpstreamFault | None = None
         self._touched = False
         self._paused = False
         self._complete = False
         self._bodiless = False
-        self._answer_chunked = False
         self._request_ended = True
         self._unsent_bytes = 0
         self._write_paused = False
@@ -136,22 +146,52 @@ class HTTPClientConnection(Protocol):
 
     # The request.
 
-    def request(self, head: RequestHead, target: bytes, headers: Headers, chunked: bool, receiver: Receiver) -> None:
+    def request(
+        self,
+        head: RequestHead,
+        fields: list[bytes],
+        receiver: Receiver,
+        body: list[bytes] | None = None,
+        whole: bool = False,
+    ) -> None:
         """
-        Send a request's head. Its body follows by L{body_data} and L{body_end}, which is called for an empty one
-        too.
+        Send a request, in one write: its head, made from the parsed form alone, and what there is of its body. The rest
+        follows by L{body_data} and L{body_end}.
+
+        @param fields: request line and end-to-end fields as they go over the wire, without any that frame the body
+            and without the empty line.
+        @param body: the beginning of the body.
+        @param whole: that is all of it.
         """
-        self._state = _State.REQUESTED
+        self._state = _REQUESTED
         self._receiver = receiver
         self._method = head.method
-        self._chunked = chunked
-        self._touched = False
-        self._complete = False
-        self._request_ended = False
-        self._unsent_bytes = 0 if chunked else head.content_length or 0
+        self._touched = self._complete = False
+        self._request_ended = whole
         self.used += 1
-        assert self.transport is not None
-        self.transport.write(serialise(head, target, headers, chunked))
+        length = head.content_length
+        self._chunked = length is None
+        if length is None:
+            fields.append(b"transfer-encoding: chunked\r\n\r\n")
+        elif length or head.method in _BODY_EXPECTED:
+            fields.append(b"content-length: %d\r\n\r\n" % length)
+        else:
+            fields.append(b"\r\n")
+        self._unsent_bytes = length or 0
+        if body:
+            if length is None:
+                for data in body:
+                    fields += (b"%x\r\n" % len(data), data, b"\r\n")
+            else:
+                fields += body
+                self._unsent_bytes -= sum(map(len, body))
+        if whole and length is None:
+            fields.append(b"0\r\n\r\n")
+        if self._unsent_bytes < 0 or (whole and self._unsent_bytes):
+            # The worker would take the next request for the rest of this one, or the rest of this for the next.
+            self._fail(UpstreamFault("The request's body is not as long as it said."))
+            return
+        self.transport.write(b"".join(fields))  # type: ignore[union-attr]
 
     def body_data(self, data: bytes) -> None:
         """Send some of the request's body."""
@@ -178,8 +218,6 @@ class HTTPClientConnection(Protocol):
         self._request_ended = True
         if self._chunked and self.transport is not None and self._state is not _State.CLOSED:
             self.transport.write(b"0\r\n\r\n")
-        if self._complete:
-            self._finished()
 
     def set_body_producer(self, producer: IPushProducer | None) -> None:
         """Who is paused while the worker reads slowly."""
@@ -209,13 +247,13 @@ class HTTPClientConnection(Protocol):
     # Twisted's side.
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state is _State.IDLE:
+        if self._state is _IDLE:
             # Nobody asked; whatever it is, it would be taken for the answer to the next request.
             self.reusable = False
             self.close()
             return
         self._touched = True
-        if self._state is _State.REQUESTED:
+        if self._state is _REQUESTED:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -230,17 +268,30 @@ class HTTPClientConnection(Protocol):
                 self._fault = None
                 self.reusable = False
             self._answered()
-            return
-        if self._fault is None and self._state is _State.REQUESTED and self._head_bytes > HEAD_BYTES_MAX:
-            self._fault = UpstreamFault("The worker's answer has too large a header.")
-        if self._fault is not None:
+        elif self._fault is not None:
             self._fail(self._fault)
+        elif self._state is _REQUESTED:
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._fail(_too_large())
+        elif len(self._headers) > HEADERS_MAX:
+            self._fail(UpstreamFault("The worker's answer has too many trailers."))
+        elif self._receiver is not None:
+            head, self._head = self._head, None
+            if head is not None:
+                self._receiver.response_head(head, self._body())
+            elif self._pieces:
+                self._receiver.response_data(self._body())
+
+    def _body(self) -> bytes:
+        """What has come of the body since the receiver was told last."""
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         state, self._state = self._state, _State.CLOSED
         self.reusable = False
         receiver, self._receiver = self._receiver, None
-        until_close = state is _State.ANSWERING and self._length is None and not self._answer_chunked
+        until_close = state is _ANSWERING and self._length is None and not self._answer_chunked
         if receiver is None:
             pass
         elif until_close and isinstance(reason.value, ConnectionDone):
@@ -277,90 +328,95 @@ class HTTPClientConnection(Protocol):
 
     # The parser's side.
 
-    def on_message_begin(self) -> None:
-        if self._complete:
-            # It would be taken for the answer to the next request.
-            self.reusable = False
-            return
-        self._headers = []
-        self._reason = b""
-
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-        if len(self._headers) > HEADERS_MAX and self._fault is None:
-            self._fault = UpstreamFault("The worker's answer has too many header fields.")
+        field = FATES.get(name) or judge(name)
+        if field is _KEEP:
+            self._headers.append((name, value))
+        elif (
+            field is _LENGTH
+            and self._length is None
+            and self._state is _REQUESTED
+            and value.isdigit()
+            and len(value) <= 18
+        ):
+            self._length = int(value)
+        elif field is not _DROP:
+            self._framing_field(field, value)
+
+    def _framing_field(self, field: Field, value: bytes) -> None:
+        """What tells how long the answer is, and what else ends here."""
+        if self._state is not _REQUESTED or self._fault is not None:
+            # A trailer: nobody's.
+            return
+        if field is _LENGTH:
+            value = value.rstrip(b" \t")
+            if not value.isdigit() or len(value) > 18 or self._length not in (None, int(value)):
+                self._fault = UpstreamFault("The worker's answer has a malformed Content-Length.")
+            else:
+                self._length = int(value)
+        elif field is Field.CODING:
+            if value.rstrip(b" \t").lower() != b"chunked" or self._answer_chunked:
+                self._fault = UpstreamFault("The worker's answer has an unknown transfer coding.")
+            self._answer_chunked = True
+        else:
+            self._options.append(value)
 
     def on_headers_complete(self) -> None:
-        if self._fault is not None or self._receiver is None or self._complete:
+        if self._complete:
+            # Another answer would be taken for that to the next request.
+            self.reusable = False
             return
-        status = self._parser.get_status_code()
-        try:
-            head = self._head(status)
-        except UpstreamFault as fault:
-            self._fault = fault
+        if self._fault is not None or self._receiver is None:
             return
+        parser = self._parser
+        status: int = parser.get_status_code()
+        length = self._length
+        if self._answer_chunked and length is not None:
+            self._fault = UpstreamFault("The worker's answer has both Content-Length and Transfer-Encoding.")
+            return
+        headers, self._headers = self._headers, []
+        if len(headers) > HEADERS_MAX:
+            self._fault = UpstreamFault("The worker's answer has too many header fields.")
+            return
+        if self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
+            self._fault = _too_large()
+            return
+        if self._options:
+            options, self._options = connection_options(self._options), []
+            headers = [field for field in headers if field[0].lower() not in options]
+        head = ResponseHead(status, self._reason, headers, length)
+        self._reason = b""
+        self._head_bytes = 0
         if status < 200:
-            self._head_bytes = 0
+            self._length = None
+            self._answer_chunked = False
             if status == 101:
                 self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
             else:
                 self._receiver.response_interim(head)
             return
-        self._head_bytes = 0
-        self._state = _State.ANSWERING
-        if not self._parser.should_keep_alive():
+        self._state = _ANSWERING
+        if not has_body(status, self._method):
+            self._length = 0
+        elif length is None and not self._answer_chunked:
+            self.reusable = False
+        if not parser.should_keep_alive():
             self.reusable = False
         self._bodiless = self._complete = self._method == b"HEAD"
-        self._receiver.response_head(head)
-
-    def _head(self, status: int) -> ResponseHead:
-        """The head without what is between the worker and us."""
-        length: int | None = None
-        chunked = False
-        options: frozenset[bytes] = frozenset()
-        lowered = [(name.lower(), name, value) for name, value in self._headers]
-        for name, _, value in lowered:
-            for forbidden in _FORBIDDEN:
-                if forbidden in value:
-                    raise UpstreamFault("The worker's answer has a malformed header.")
-            if name == b"content-length":
-                if not value.isdigit() or len(value) > 18 or (length is not None and length != int(value)):
-                    raise UpstreamFault("The worker's answer has a malformed Content-Length.")
-                length = int(value)
-            elif name == b"transfer-encoding":
-                if value.lower() != b"chunked" or chunked:
-                    raise UpstreamFault("The worker's answer has an unknown transfer coding.")
-                chunked = True
-            elif name == b"connection":
-                options |= connection_options((value,))
-        if chunked and length is not None:
-            raise UpstreamFault("The worker's answer has both Content-Length and Transfer-Encoding.")
-        headers = [
-            (spelled, value)
-            for name, spelled, value in lowered
-            if name != b"content-length" and name not in HOP_BY_HOP and name not in options
-        ]
-        self._answer_chunked = chunked
-        self._length = length
-        if status >= 200 and not has_body(status, self._method):
-            self._length = 0
-        elif status >= 200 and length is None and not chunked:
-            self.reusable = False
-        return ResponseHead(status, self._reason, headers, length)
+        self._head = head
 
     def on_body(self, data: bytes) -> None:
-        if self._receiver is not None and self._fault is None:
-            if self._complete:
-                # The body of an answer to HEAD, say: the answer is whole without it.
-                self.reusable = False
-                return
-            self._receiver.response_data(data)
+        if self._complete:
+            # The body of an answer to HEAD, say: the answer is whole without it.
+            self.reusable = False
+        else:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
-        if self._state is _State.ANSWERING and self._fault is None:
+        if self._state is _ANSWERING and self._fault is None:
             # What follows from that waits until the parser has let go of the segment.
             self._complete = True
 
@@ -380,12 +436,19 @@ class HTTPClientConnection(Protocol):
         elif self._write_paused:
             # It has not even read all that was written, and perhaps never will.
             self.reusable = False
-        self._finished()
-
-    def _finished(self) -> None:
         receiver, self._receiver = self._receiver, None
+        head, self._head = self._head, None
+        pieces, self._pieces = self._pieces, []
+        body = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if head is None and body and receiver is not None:
+            receiver.response_data(body)
+        # Free before the receiver is told: its next request may come here.
+        self._state = _IDLE
         self._body_producer = None
-        self._state = _State.IDLE
+        self._headers = []
+        self._reason = b""
+        self._length = None
+        self._answer_chunked = False
         self.deadline = NEVER
         if self._paused:
             self.resume()
@@ -393,7 +456,11 @@ class HTTPClientConnection(Protocol):
             self.on_idle(self)
         else:
             self.close()
-        if receiver is not None:
+        if receiver is None:
+            return
+        if head is not None:
+            receiver.response_whole(head, body)
+        else:
             receiver.response_end()
 
     def _fail(self, fault: UpstreamFault) -> None:

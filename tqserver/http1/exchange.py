@@ -14,7 +14,7 @@ from typing import Protocol as Shape
 from twisted.internet.interfaces import IPushProducer
 
 from ..errors import Fault
-from .head import Headers, RequestHead, ResponseHead, has_body, reason_phrase
+from .head import STATUS_LINES, Headers, RequestHead, ResponseHead, has_body, status_line
 
 BODY_BUFFER_BYTES = 64 * 1024
 """Of a body that nobody has asked for yet, so much is read; so small bodies are here when they are wanted, and a client
@@ -69,69 +69,59 @@ class _Framing(enum.Enum):
     CLOSE = enum.auto()
 
 
+_LENGTH = _Framing.LENGTH
+
+
 class ServerExchange:
     """
     The exchange. What belongs to C{IExchange} is documented there.
+
+    Most of what may have to be remembered of an exchange is remembered of few; what is never set costs nothing.
     """
 
-    __slots__ = (
-        "_body",
-        "_body_buffered",
-        "_body_end_told",
-        "_body_ended",
-        "_body_paused",
-        "_callbacks",
-        "_connection",
-        "_framing",
-        "_kept",
-        "_kept_bytes",
-        "_producer",
-        "_remaining",
-        "_sink",
-        "body_fault",
-        "client_host",
-        "client_port",
-        "head",
-        "mount",
-        "over",
-        "request_id",
-        "response_headers",
-        "secure",
-        "sent_bytes",
-        "server_host",
-        "server_port",
-        "started",
-        "status",
-    )
+    mount = b""
+    request_id = ""
+    response_headers: Headers = []
+    """Never changed in place."""
+    secure = False
+    started = 0.0
+    status = 0
+    sent_bytes = 0
+    over = False
+    body_fault: Fault | None = None
+    body_whole = False
+    """All of the body was read from the connection."""
 
-    def __init__(self, connection: Carrier, head: RequestHead, started: float) -> None:
+    _sink: Sink | None = None
+    _body: list[bytes] | None = None
+    _body_buffered = 0
+    _body_end_told = False
+    _body_paused = False
+    _kept: list[bytes] | None = None
+    _kept_bytes = 0
+    """More than L{BODY_BUFFER_BYTES} when the beginning was not kept."""
+    _producer: IPushProducer | None = None
+    _framing = _Framing.NONE
+    _remaining = 0
+    _callback: Callable[[], None] | None = None
+    _more_callbacks: tuple[Callable[[], None], ...] = ()
+
+    def __init__(self, connection: Carrier, head: RequestHead) -> None:
         self._connection = connection
         self.head = head
-        self.mount = b""
-        self.started = started
-        self.request_id = ""
-        self.response_headers: Headers = []
         self.client_host = connection.client_host
-        self.client_port = connection.client_port
-        self.server_host = connection.server_host
-        self.server_port = connection.server_port
-        self.secure = False
-        self.status = 0
-        self.sent_bytes = 0
-        self.over = False
-        self._sink: Sink | None = None
-        self._body: list[bytes] = []
-        self._body_buffered = 0
-        self._body_ended = False
-        self._body_end_told = False
-        self.body_fault: Fault | None = None
-        self._body_paused = False
-        self._kept: list[bytes] | None = []
-        self._kept_bytes = 0
-        self._producer: IPushProducer | None = None
-        self._framing = _Framing.NONE
-        self._remaining = 0
-        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def client_port(self) -> int:
+        return self._connection.client_port
+
+    @property
+    def server_host(self) -> str:
+        return self._connection.server_host
+
+    @property
+    def server_port(self) -> int:
+        return self._connection.server_port
 
     # The request's body. The connection calls body_data, body_end and body_failed; whoever cares, the rest.
 
@@ -141,13 +131,16 @@ class ServerExchange:
             self._keep(data)
             self._sink.body_data(data)
         elif not self.over:
+            if self._body is None:
+                self._body = []
             self._body.append(data)
             self._body_buffered += len(data)
 
     def body_end(self) -> None:
         """The connection read the last of the body."""
-        self._body_ended = True
-        self._deliver()
+        self.body_whole = True
+        if self._sink is not None:
+            self._deliver()
 
     def body_failed(self, fault: Fault) -> None:
         """The connection will not get the rest of the body."""
@@ -156,14 +149,9 @@ class ServerExchange:
             self._sink.body_failed(fault)
 
     @property
-    def body_whole(self) -> bool:
-        """Whether all of the body was read from the connection."""
-        return self._body_ended
-
-    @property
     def wants_body(self) -> bool:
         """Whether the connection should read on."""
-        if self._body_ended:
+        if self.body_whole:
             return False
         if self._sink is None:
             return self._body_buffered < BODY_BUFFER_BYTES and not (self.head.expect_continue)
@@ -171,16 +159,17 @@ class ServerExchange:
 
     def _keep(self, data: bytes) -> None:
         """Remember the beginning of the body, so that it can be sent again."""
-        if self._kept is not None:
-            self._kept_bytes += len(data)
-            if self._kept_bytes > BODY_BUFFER_BYTES:
-                self._kept = None
-            else:
-                self._kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > BODY_BUFFER_BYTES:
+            self._kept = None
+        elif self._kept is None:
+            self._kept = [data]
+        else:
+            self._kept.append(data)
 
     @property
     def replayable(self) -> bool:
-        return self._kept is not None and not self.status
+        return self._kept_bytes <= BODY_BUFFER_BYTES and not self.status
 
     def receive(self, sink: Sink) -> None:
         self._sink = sink
@@ -188,13 +177,13 @@ class ServerExchange:
         if self.over:
             return
         if self._kept:
-            self._body[:0] = self._kept
+            self._body = self._kept if self._body is None else self._kept + self._body
             self._body_buffered += self._kept_bytes
-            self._kept, self._kept_bytes = [], 0
+            self._kept, self._kept_bytes = None, 0
         if self.head.expect_continue:
             # Once, however often the body is told.
             self.head.expect_continue = False
-            if not self._body_ended and not self._body_buffered and not self.status:
+            if not self.body_whole and not self._body_buffered and not self.status:
                 self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self.body_fault is not None:
             sink.body_failed(self.body_fault)
@@ -207,12 +196,12 @@ class ServerExchange:
         if sink is None:
             return
         while self._body and not self._body_paused and not self.over:
-            data = b"".join(self._body)
-            self._body.clear()
+            body, self._body = self._body, None
             self._body_buffered = 0
+            data = body[0] if len(body) == 1 else b"".join(body)
             self._keep(data)
             sink.body_data(data)
-        if self._body_ended and not self._body and not self._body_paused and not self._body_end_told and not self.over:
+        if self.body_whole and not self._body and not self._body_paused and not self._body_end_told and not self.over:
             self._body_end_told = True
             sink.body_end()
 
@@ -228,35 +217,63 @@ class ServerExchange:
 
     # The response.
 
-    def respond(self, head: ResponseHead, producer: IPushProducer | None) -> None:
+    def respond(self, head: ResponseHead, producer: IPushProducer | None, first: bytes = b"") -> None:
         if self.over:
             return
-        self.status = status = head.status
         self._producer = producer
+        connection = self._connection
+        parts = self._head_parts(head)
+        if first:
+            parts += self._framed(first)
+        connection.send(b"".join(parts))
+        if self._remaining < 0:
+            self.abort()
+        elif producer is not None and connection.write_paused:
+            producer.pauseProducing()
+
+    def answer(self, head: ResponseHead, body: bytes) -> None:
+        if self.over:
+            return
+        connection = self._connection
+        parts = self._head_parts(head, len(body))
+        if self._framing is _LENGTH:
+            self._remaining = 0
+            self.sent_bytes = len(body)
+            parts.append(body)
+        connection.send(b"".join(parts))
+        try:
+            self.end()
+        finally:
+            connection.exchange_finished(self)
+
+    def _head_parts(self, head: ResponseHead, whole_bytes: int = -1) -> list[bytes]:
+        """
+        Decide how the end of the body is told, and write the head.
+
+        @param whole_bytes: length of the body if all of it is here.
+        """
+        self.status = status = head.status
         self._kept = None
         request = self.head
         connection = self._connection
         keep_alive = request.keep_alive and not connection.leaving
-        parts = [
-            b"HTTP/1.1 %d %s\r\n" % (status, head.reason or reason_phrase(status)),
-        ]
+        parts = [STATUS_LINES.get((status, head.reason)) or status_line(status, head.reason)]
         dated = False
         for name, value in head.headers:
-            parts.append(name + b": " + value + b"\r\n")
+            parts += (name, b": ", value, b"\r\n")
             if len(name) == 4 and name.lower() == b"date":
                 dated = True
         for name, value in self.response_headers:
-            parts.append(name + b": " + value + b"\r\n")
+            parts += (name, b": ", value, b"\r\n")
         if not dated:
             parts.append(connection.date_header())
         length = head.content_length
         if not has_body(status, request.method):
-            self._framing = _Framing.NONE
             if length is not None and status >= 200 and status != 204:
                 parts.append(b"Content-Length: %d\r\n" % length)
-        elif length is not None:
-            self._framing = _Framing.LENGTH
-            self._remaining = length
+        elif whole_bytes >= 0 or length is not None:
+            self._framing = _LENGTH
+            self._remaining = length = whole_bytes if whole_bytes >= 0 else length or 0
             parts.append(b"Content-Length: %d\r\n" % length)
         elif request.version >= (1, 1):
             self._framing = _Framing.CHUNKED
@@ -264,18 +281,32 @@ class ServerExchange:
         else:
             self._framing = _Framing.CLOSE
             keep_alive = False
-        if not self._body_ended and request.expect_continue and self._sink is None:
+        if not self.body_whole and request.expect_continue and self._sink is None:
             # The client still holds its body back and may or may not send it now: nobody can tell what comes next.
             keep_alive = False
         request.keep_alive = keep_alive
         if not keep_alive:
-            parts.append(b"Connection: close\r\n")
+            parts.append(b"Connection: close\r\n\r\n")
         elif request.version < (1, 1):
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        connection.send(b"".join(parts))
-        if producer is not None and connection.write_paused:
-            producer.pauseProducing()
+            parts.append(b"Connection: keep-alive\r\n\r\n")
+        else:
+            parts.append(b"\r\n")
+        return parts
+
+    def _framed(self, data: bytes) -> tuple[bytes, ...]:
+        """Some of the body as it goes over the wire; C{_remaining} is below 0 after more than was promised."""
+        framing = self._framing
+        if framing is _Framing.NONE:
+            return ()
+        if framing is _LENGTH:
+            self._remaining -= len(data)
+            if self._remaining < 0:
+                # It would be taken for the next response.
+                return ()
+        self.sent_bytes += len(data)
+        if framing is _Framing.CHUNKED:
+            return (b"%x\r\n" % len(data), data, b"\r\n")
+        return (data,)
 
     def inform(self, head: ResponseHead) -> None:
         if self.over or self.status or self.head.version < (1, 1):
@@ -288,30 +319,25 @@ class ServerExchange:
     def write(self, data: bytes) -> None:
         if self.over or not data:
             return
-        framing = self._framing
-        if framing is _Framing.LENGTH:
-            self._remaining -= len(data)
-            if self._remaining < 0:
-                # More than was promised would be taken for the next response.
-                self.abort()
-                return
+        pieces = self._framed(data)
+        if self._remaining < 0:
+            self.abort()
+        elif len(pieces) == 1:
             self._connection.send(data)
-        elif framing is _Framing.CHUNKED:
-            self._connection.send_sequence((b"%x\r\n" % len(data), data, b"\r\n"))
-        elif framing is _Framing.CLOSE:
-            self._connection.send(data)
-        else:
-            return
-        self.sent_bytes += len(data)
+        elif pieces:
+            self._connection.send_sequence(pieces)
 
     def finish(self) -> None:
         if self.over:
             return
-        if self._framing is _Framing.LENGTH and self._remaining:
+        if self._framing is _LENGTH and self._remaining:
             self.abort()
             return
         if self._framing is _Framing.CHUNKED:
             self._connection.send(b"0\r\n\r\n")
+        self._finished()
+
+    def _finished(self) -> None:
         try:
             # Told before the next request begins, so that what this one held is free by then.
             self.end()
@@ -325,20 +351,23 @@ class ServerExchange:
     def when_over(self, callback: Callable[[], None]) -> None:
         if self.over:
             callback()
+        elif self._callback is None:
+            self._callback = callback
         else:
-            self._callbacks.append(callback)
+            self._more_callbacks += (callback,)
 
     def end(self) -> None:
         """The connection or the response has ended: tell those who wait for it, once."""
         if self.over:
             return
         self.over = True
-        self._body.clear()
-        self._producer = None
-        self._sink = None
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
+        self._body = self._kept = self._producer = self._sink = None
+        callback, self._callback = self._callback, None
+        more, self._more_callbacks = self._more_callbacks, ()
+        if callback is not None:
             callback()
+            for callback in more:
+                callback()
 
     def pause_producer(self) -> None:
         """The client is slow."""

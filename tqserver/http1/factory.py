@@ -46,13 +46,17 @@ class HTTPServerFactory(ServerFactory):
 
     @ivar settings: may be replaced; connections look it up as they need it.
     @ivar connections: all that are open.
+    @ivar serve: the observer's, at hand for every request.
+    @ivar seconds: the clock's, likewise.
     """
 
     noisy = False
 
     def __init__(self, clock: IReactorTime, observer: Observer, settings: ServerSettings, sweep: Sweep) -> None:
         self.clock = clock
+        self.seconds = clock.seconds
         self.observer = observer
+        self.serve = observer.serve
         self.settings = settings
         self.sweep = sweep
         self.connections: set[HTTPServerConnection] = set()

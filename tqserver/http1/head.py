@@ -90,9 +90,17 @@ def has_body(status: int, method: bytes) -> bool:
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
-def reason_phrase(status: int) -> bytes:
-    """The usual reason phrase of a status; empty for an unusual status."""
-    return _REASONS.get(status, b"")
+STATUS_LINES = {
+    (status, reason): b"HTTP/1.1 %d %s\r\n" % (status, phrase)
+    for status, phrase in _REASONS.items()
+    for reason in (b"", phrase)
+}
+"""The first lines of responses, by status and reason, for what is usual."""
+
+
+def status_line(status: int, reason: bytes) -> bytes:
+    """A response's first line, with its line end; without a reason, the usual one."""
+    return STATUS_LINES.get((status, reason)) or b"HTTP/1.1 %d %s\r\n" % (status, reason)
 
 
 def last_response(head: ResponseHead, body: bytes, date: bytes) -> bytes:
@@ -101,7 +109,7 @@ def last_response(head: ResponseHead, body: bytes, date: bytes) -> bytes:
 
     @param date: a C{Date} field with its line end.
     """
-    lines = [b"HTTP/1.1 %d %s\r\n" % (head.status, head.reason or reason_phrase(head.status))]
+    lines = [status_line(head.status, head.reason)]
     lines.extend(name + b": " + value + b"\r\n" for name, value in head.headers)
     lines.append(date)
     lines.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))

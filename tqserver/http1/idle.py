@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IReactorTime
-
 from .client import HTTPClientConnection
 from .sweep import NEVER, Sweep
 
@@ -18,9 +16,9 @@ IDLE_MAX = 128
 class IdleConnections:
     """The last in is the first out: it is the freshest, and those below it grow old and close."""
 
-    def __init__(self, clock: IReactorTime, sweep: Sweep) -> None:
-        self._clock = clock
+    def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
+        self._closed = False
         self._connections: dict[HTTPClientConnection, None] = {}
 
     def __len__(self) -> int:
@@ -28,10 +26,10 @@ class IdleConnections:
 
     def put(self, connection: HTTPClientConnection) -> None:
         """Keep a connection that is done with its request."""
-        if len(self._connections) >= IDLE_MAX:
+        if self._closed or len(self._connections) >= IDLE_MAX:
             connection.close()
             return
-        connection.deadline = self._clock.seconds() + IDLE_S
+        connection.deadline = self._sweep.now + IDLE_S
         connection.on_timeout = self._expired
         self._connections[connection] = None
 
@@ -48,6 +46,11 @@ class IdleConnections:
     def discard(self, connection: HTTPClientConnection) -> None:
         """A connection was lost."""
         self._connections.pop(connection, None)
+
+    def end(self) -> None:
+        """Close all, and keep none any more."""
+        self._closed = True
+        self.close()
 
     def close(self) -> None:
         """Close all."""

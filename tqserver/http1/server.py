@@ -1,17 +1,15 @@
 """
 A client's connection to us.
 
-Bytes go into httptools' parser; a request's head comes out as a L{ServerExchange}, which is handed to the factory's
-C{serve}. Requests that a client pipelines wait here, unread beyond one segment, until those before them have ended.
+What the client sends comes out of the L{RequestReader} as L{ServerExchange}s, which are handed to the factory's
+C{serve} one at a time. Requests that a client pipelines wait here, unread beyond one segment, until those before them
+have ended.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from typing import TYPE_CHECKING
 
-import httptools
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -19,19 +17,10 @@ from zope.interface import implementer
 
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
-from .head import Headers, last_response
+from .head import last_response
 from .progress import can_half_close, unsent_bytes
-from .strict import request_head
+from .reading import RequestReader
 from .sweep import NEVER
-
-if TYPE_CHECKING:
-    from .factory import HTTPServerFactory
-
-HEADERS_MAX = 128
-"""Header fields of one request."""
-
-PIPELINE_MAX = 64
-"""Requests read ahead of the one that is served; one segment of a sane client holds fewer."""
 
 LINGER_S = 2.0
 """How long a client may go on sending what we will not read, so that it gets our answer instead of a reset
@@ -56,43 +45,28 @@ class _State(enum.Enum):
     CLOSED = enum.auto()
 
 
+_IDLE, _HEAD, _EXCHANGE = _State.IDLE, _State.HEAD, _State.EXCHANGE
+
 _LAST = (_State.LINGERING, _State.CLOSED)
 """In these nothing begins any more."""
 
 
 @implementer(IPushProducer)
-class HTTPServerConnection(Protocol):
+class HTTPServerConnection(RequestReader, Protocol):
     """One client's connection."""
 
-    factory: HTTPServerFactory
+    # What is set for few connections, or late, is of the class until then: most connections are idle.
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
-        self._state = _State.IDLE
-        self._exchange: ServerExchange | None = None
-        """The one that is served."""
-        self._reading: ServerExchange | None = None
-        """The one whose body is being read; the same, or the last that was pipelined."""
-        self._waiting: deque[ServerExchange] = deque()
-        self._url = b""
-        self._headers: Headers = []
-        self._head_bytes = 0
-        self._body_bytes = 0
-        self._framing_bytes = 0
-        self._body_follows: ServerExchange | None = None
-        self._primed = False
-        self._beginning = False
-        self._fault: Fault | None = None
-        self._reading_paused = False
-        self.write_paused = False
-        self._unsent = -1
-        self._lingered_bytes = 0
-        self._idle_since = 0.0
-        self.leaving = False
-        self.deadline = NEVER
-        self.served = 0
-        self.client_host = self.server_host = ""
-        self.client_port = self.server_port = 0
+    _state = _IDLE
+    _exchange: ServerExchange | None = None
+    """The one that is served."""
+    _beginning = False
+    _reading_paused = False
+    _unsent = -1
+    _lingered_bytes = 0
+    _idle_since = 0.0
+    deadline = NEVER
+    served = 0
 
     # Twisted's side.
 
@@ -112,76 +86,32 @@ class HTTPServerConnection(Protocol):
         self.factory.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        state = self._state
-        if state is _State.LINGERING:
-            self._lingered_bytes += len(data)
-            if self._lingered_bytes > LINGER_BYTES_MAX:
-                self.cut()
+        if self._state in _LAST or self._fault is not None:
+            self._linger(len(data))
             return
-        if state is _State.CLOSED or self._fault is not None:
-            return
-        if state is _State.IDLE:
-            self._state = _State.HEAD
-            self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
-        self._feed(data)
-        if self._fault is None:
-            self._check_sizes()
+        self._read(data)
         if self._fault is not None:
             self._misread()
         if self._exchange is None:
-            self._next()
-        else:
+            if len(self._waiting) == 1 and not self.write_paused and not self._reading_paused:
+                self._begin(self._waiting.pop())
+            else:
+                self._next()
+        elif self._waiting or self._reading is not None or self._reading_paused:
             self.reading_changed()
 
-    def _feed(self, data: bytes) -> None:
-        """Have a segment parsed."""
-        while data and self._fault is None:
-            if self._reading is not None:
-                self._framing_bytes += len(data)
-            elif self._head_bytes:
-                self._head_bytes += len(data)
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                # We did not ask for another protocol to begin here: what follows is the request's body, if it has
-                # one, which the parser does not look for, and then the next request.
-                data = data[upgrade.args[0] :]
-                self._parser = httptools.HttpRequestParser(self)
-                if self._body_follows is not None:
-                    self._prime(self._body_follows)
-            except httptools.HttpParserError as error:
-                if self._fault is None:
-                    self._fault = ClientFault("The request is malformed.", str(error))
-            else:
-                return
-
-    def _prime(self, exchange: ServerExchange) -> None:
-        """Bring a new parser to where the body of a request begins."""
-        self._body_follows = None
-        self._primed = True
-        length = exchange.head.content_length
-        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
-        self._primed = False
-        self._head_bytes = 0
-        self._framing_bytes = 0
-        self._reading = exchange
-
-    def _check_sizes(self) -> None:
-        """Bound what is neither a whole head nor a body."""
-        limit = self.factory.settings.header_bytes_max
-        if self._reading is None:
-            if self._head_bytes > limit:
-                self._fault = self._head_too_large(self._url)
-        elif self._framing_bytes > limit:
-            # Endless chunk extensions or trailers.
-            self._fault = ClientFault("The request's trailer is too large.", status=431)
+    def _linger(self, size: int) -> None:
+        """Something came that will not be read."""
+        if self._state is _State.LINGERING:
+            self._lingered_bytes += size
+            if self._lingered_bytes > LINGER_BYTES_MAX:
+                self.cut()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
         self.deadline = NEVER
         self.factory.lost(self)
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.end()
@@ -192,7 +122,7 @@ class HTTPServerConnection(Protocol):
 
     def pauseProducing(self) -> None:
         self.write_paused = True
-        if self._state is _State.EXCHANGE:
+        if self._state is _EXCHANGE:
             self._expect_progress()
         if self._exchange is not None:
             self._exchange.pause_producer()
@@ -202,7 +132,7 @@ class HTTPServerConnection(Protocol):
         if self._state is _State.FLUSHING:
             self._next()
             return
-        if self._state is _State.EXCHANGE:
+        if self._state is _EXCHANGE:
             self._expect_body()
         if self._exchange is not None:
             self._exchange.resume_producer()
@@ -210,99 +140,18 @@ class HTTPServerConnection(Protocol):
     def stopProducing(self) -> None:
         """The transport is closing; C{connectionLost} tells everybody."""
 
-    # The parser's side.
-
-    def on_message_begin(self) -> None:
-        # How much of the segment is this head, nobody can tell before it is whole; those that follow are counted.
-        self._head_bytes = 1
-
-    def on_url(self, url: bytes) -> None:
-        if not self._primed:
-            self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._primed:
-            return
-        headers = self._headers
-        headers.append((name.lower(), value.rstrip(b" \t")))
-        if len(headers) > HEADERS_MAX and self._fault is None:
-            self._fault = ClientFault("The request has too many header fields.", status=431)
-
-    def _head_too_large(self, url: bytes) -> Fault:
-        if len(url) > self.factory.settings.header_bytes_max // 2:
-            return ClientFault("The request target is too long.", status=414)
-        return ClientFault("The request's header is too large.", status=431)
-
-    def on_headers_complete(self) -> None:
-        self._head_bytes = 0
-        self._framing_bytes = 0
-        if self._fault is not None or self._primed:
-            return
-        parser = self._parser
-        headers, self._headers = self._headers, []
-        url, self._url = self._url, b""
-        size = len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
-        settings = self.factory.settings
-        major, _, minor = parser.get_http_version().partition(".")
-        version = (int(major), int(minor or 0))
-        limit = settings.body_bytes_max
-        try:
-            if size > settings.header_bytes_max:
-                raise self._head_too_large(url)
-            head = request_head(parser.get_method(), url, version, headers, bool(parser.should_keep_alive()))
-            if len(self._waiting) >= PIPELINE_MAX:
-                raise ClientFault("Too many requests were sent ahead.", status=400)
-        except Fault as fault:
-            self._fault = fault
-            return
-        self._body_bytes = 0
-        exchange = ServerExchange(self, head, self.factory.clock.seconds())
-        if limit and (head.content_length or 0) > limit:
-            # It is understood, so it is answered like any request; but nothing of its body is read.
-            self._fault = ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
-            head.keep_alive = False
-            exchange.body_failed(self._fault)
-        elif head.content_length == 0:
-            exchange.body_end()
-        elif parser.should_upgrade():
-            self._body_follows = exchange
-        else:
-            self._reading = exchange
-        # Served when the parser has let go of the segment, so that nothing calls into it from within.
-        self._waiting.append(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        exchange = self._reading
-        if exchange is None or self._fault is not None:
-            return
-        self._framing_bytes = 0
-        limit = self.factory.settings.body_bytes_max
-        if limit and exchange.head.content_length is None:
-            self._body_bytes += len(data)
-            if self._body_bytes > limit:
-                self._fault = ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
-                return
-        exchange.body_data(data)
-
-    def on_message_complete(self) -> None:
-        if self._fault is not None:
-            return
-        exchange, self._reading = self._reading, None
-        if exchange is None:
-            return
-        if self._headers:
-            # Trailers are nobody's, least of all the next request's (RFC 9110 section 6.5.1).
-            self._headers = []
-        exchange.body_end()
-
     # Ours.
 
     def _begin(self, exchange: ServerExchange) -> None:
-        self._state = _State.EXCHANGE
+        self._state = _EXCHANGE
         self._exchange = exchange
-        self._expect_body()
+        exchange.started = self.factory.seconds()
+        if exchange is self._reading:
+            self._expect_body()
+        else:
+            self.deadline = NEVER
         self.served += 1
-        self.factory.observer.serve(exchange)
+        self.factory.serve(exchange)
 
     def _expect_body(self) -> None:
         """The client has so long to send some more of the body, if it is the client whom we wait for."""
@@ -322,7 +171,21 @@ class HTTPServerConnection(Protocol):
         if exchange is not self._exchange:
             return
         self._exchange = None
-        if not exchange.head.keep_alive or exchange is self._reading:
+        if exchange.head.keep_alive and not (
+            self._waiting
+            or self._head_bytes
+            or self._reading is not None
+            or self._fault is not None
+            or self.write_paused
+            or self._reading_paused
+            or self._state is not _EXCHANGE
+        ):
+            # All that came was answered, and all that we answered was taken.
+            self._state = _IDLE
+            factory = self.factory
+            self._idle_since = now = factory.sweep.now
+            self.deadline = now + factory.settings.idle_timeout_s
+        elif not exchange.head.keep_alive or exchange is self._reading:
             # What we promised with the head holds, even if we have begun to leave since: the client may have sent its
             # next request already. Or the rest of a body that nobody wants stands between us and the next request.
             unread = exchange is self._reading or self._fault is not None or bool(self._waiting)
@@ -337,15 +200,16 @@ class HTTPServerConnection(Protocol):
             return
         self._beginning = True
         try:
-            while self._waiting and self._may_begin():
-                self._begin(self._waiting.popleft())
+            waiting = self._waiting
+            while waiting and self._may_begin():
+                self._begin(waiting.pop(0))
         finally:
             self._beginning = False
         if self._exchange is not None:
             self.reading_changed()
         elif self._may_begin():
             self._await_request()
-        elif self._state in (_State.EXCHANGE, _State.IDLE, _State.HEAD):
+        elif self._state in (_EXCHANGE, _IDLE, _HEAD):
             self._state = _State.FLUSHING
             self._expect_progress()
             self.reading_changed()
@@ -361,11 +225,11 @@ class HTTPServerConnection(Protocol):
         settings = self.factory.settings
         now = self.factory.clock.seconds()
         if not self._head_bytes:
-            self._state = _State.IDLE
+            self._state = _IDLE
             self._idle_since = now
             self.deadline = now + (settings.idle_timeout_s if self.served else settings.read_timeout_s)
-        elif self._state is not _State.HEAD:
-            self._state = _State.HEAD
+        elif self._state is not _HEAD:
+            self._state = _HEAD
             self.deadline = now + settings.read_timeout_s
         self.reading_changed()
 
@@ -389,7 +253,7 @@ class HTTPServerConnection(Protocol):
         """Read on, or stop reading, as the exchange in hand wants."""
         if self._fault is not None:
             return
-        if self._state is _State.EXCHANGE:
+        if self._state is _EXCHANGE:
             reading = self._reading
             if reading is None:
                 wants = not self._waiting
@@ -436,7 +300,7 @@ class HTTPServerConnection(Protocol):
 
         @return: whether it was closed.
         """
-        if self._state is _State.IDLE and self._idle_since <= since:
+        if self._state is _IDLE and self._idle_since <= since:
             self.close()
             return True
         return False
@@ -477,12 +341,12 @@ class HTTPServerConnection(Protocol):
     def timed_out(self, now: float) -> None:
         """A deadline has passed; what it meant depends on the state."""
         state = self._state
-        if state is _State.IDLE:
+        if state is _IDLE:
             self.close()
-        elif state is _State.HEAD:
+        elif state is _HEAD:
             self._fault = ClientFault("The request took too long to arrive.", status=408)
             self._refuse(self._fault)
-        elif state is _State.EXCHANGE and not self.write_paused:
+        elif state is _EXCHANGE and not self.write_paused:
             self._fault = ClientFault("The request's body took too long to arrive.", status=408)
             self.deadline = NEVER
             self._misread()

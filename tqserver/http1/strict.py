@@ -15,33 +15,32 @@ from .hop import connection_options
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 """C{uri-host [ ":" port ]} (RFC 9110 section 7.2)."""
 
-_TARGET = re.compile(rb"[!-~\x80-\xff]+")
-"""No control character and no space; bytes over 0x7f are tolerated, as everybody does."""
+_TARGET_BYTES = bytes({*range(0x21, 0x7F), *range(0x80, 0x100)} - {ord("#")})
+"""No control character, no space and no fragment; bytes over 0x7f are tolerated, as everybody does."""
+
+_NOT_SERVED = frozenset([b"CONNECT", b"TRACE"])
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
-def _host(headers: Headers, version: tuple[int, int]) -> bytes:
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1:
-        raise ClientFault("The request has more than one Host header.", "RFC 9112 section 3.2")
-    if not hosts:
-        if version >= (1, 1):
-            raise ClientFault("The request has no Host header.", "RFC 9112 section 3.2")
-        return b""
-    if not _AUTHORITY.fullmatch(hosts[0]):
+_SPECIAL = frozenset([b"host", b"content-length", b"transfer-encoding", b"expect", b"connection", b"upgrade"])
+"""Fields that say something to us."""
+
+VALID_REMEMBERED_MAX = 4096
+"""Hosts that were found valid already; when there are more, all are forgotten and it begins anew."""
+
+_valid_hosts: set[bytes] = set()
+
+
+def _check_host(host: bytes) -> None:
+    if not _AUTHORITY.fullmatch(host):
         raise ClientFault("The Host header is malformed.", "RFC 9110 section 7.2")
-    return hosts[0]
+    if len(_valid_hosts) >= VALID_REMEMBERED_MAX:
+        _valid_hosts.clear()
+    _valid_hosts.add(host)
 
 
-def _body_length(headers: Headers, version: tuple[int, int]) -> int | None:
-    codings: list[bytes] = []
-    lengths: list[bytes] = []
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            codings.append(value)
-        elif name == b"content-length":
-            lengths.append(value)
+def _body_length(codings: list[bytes], lengths: list[bytes], version: tuple[int, int]) -> int | None:
     if codings:
         if lengths:
             raise ClientFault("The request has both Content-Length and Transfer-Encoding.", "RFC 9112 section 6.3")
@@ -58,13 +57,12 @@ def _body_length(headers: Headers, version: tuple[int, int]) -> int | None:
 
 
 def _origin_form(method: bytes, url: bytes) -> tuple[bytes, bytes | None]:
-    """Path-and-query of a request target, and the authority of an absolute-form one (RFC 9112 section 3.2)."""
-    if not _TARGET.fullmatch(url):
+    """
+    Path-and-query of a request target that is not plainly one, and the authority of an absolute-form one (RFC 9112
+    section 3.2).
+    """
+    if url.translate(None, _TARGET_BYTES):
         raise ClientFault("The request target is malformed.", "RFC 9112 section 3.2")
-    if b"#" in url:
-        raise ClientFault("The request target has a fragment.", "RFC 9112 section 3.2")
-    if url.startswith(b"/"):
-        return url, None
     if url == b"*" and method == b"OPTIONS":
         return url, None
     scheme, separator, rest = url.partition(b"://")
@@ -87,29 +85,44 @@ def request_head(
     @param keep_alive: what the parser thinks of the connection's persistence.
     @raise ClientFault: 400, 405 (CONNECT and TRACE), 417, 501 or 505.
     """
-    if version not in ((1, 0), (1, 1)):
+    if version != (1, 1) and version != (1, 0):
         raise ClientFault("Only HTTP/1.0 and HTTP/1.1 are spoken here.", status=505)
-    if method in (b"CONNECT", b"TRACE"):
+    if method in _NOT_SERVED:
         raise ClientFault(f"{method.decode('ascii')} is not served here.", status=405)
-    target, authority = _origin_form(method, url)
-    host = _host(headers, version)
-    length = _body_length(headers, version)
+    target, authority = url, None
+    if url[:1] != b"/" or url.translate(None, _TARGET_BYTES):
+        target, authority = _origin_form(method, url)
+    host: bytes | None = None
+    upgrade = b""
+    special = None
+    for name, value in headers:
+        if name in _SPECIAL:
+            if name == b"host":
+                if host is not None:
+                    raise ClientFault("The request has more than one Host header.", "RFC 9112 section 3.2")
+                host = value
+            elif special is None:
+                special = {name: [value]}
+            else:
+                special.setdefault(name, []).append(value)
+    if host is not None:
+        if host not in _valid_hosts:
+            _check_host(host)
+    elif version >= (1, 1):
+        raise ClientFault("The request has no Host header.", "RFC 9112 section 3.2")
     if authority is not None:
         host = authority
+    length: int | None = 0
     expect_continue = False
-    upgrade = b""
-    connections: list[bytes] = []
-    for name, value in headers:
-        if name == b"expect" and version >= (1, 1):
+    if special is not None:
+        none: list[bytes] = []
+        length = _body_length(special.get(b"transfer-encoding", none), special.get(b"content-length", none), version)
+        for value in special.get(b"expect", none) if version >= (1, 1) else none:
             if value.lower() != b"100-continue":
                 raise ClientFault("The expectation cannot be met.", "RFC 9110 section 10.1.1", status=417)
             expect_continue = length != 0
-        elif name == b"connection":
-            connections.append(value)
-        elif name == b"upgrade":
-            upgrade = value
-    if upgrade and b"upgrade" not in connection_options(connections):
-        upgrade = b""
+        if b"upgrade" in special and b"upgrade" in connection_options(special.get(b"connection", none)):
+            upgrade = special[b"upgrade"][-1]
     path, mark, query = target.partition(b"?")
     return RequestHead(
         method,
@@ -117,7 +130,7 @@ def request_head(
         path,
         query if mark else None,
         headers,
-        host,
+        host or b"",
         version,
         length,
         keep_alive,

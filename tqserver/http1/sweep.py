@@ -30,20 +30,27 @@ class Watched(Protocol):
 
 
 class Sweep:
-    """Looks after the deadlines of everything in it."""
+    """
+    Looks after the deadlines of everything in it.
+
+    @ivar now: by the clock, at most C{period_s} ago while something is watched: what deadlines of seconds are set by.
+    @ivar period_s: how often it looks.
+    """
 
     def __init__(self, clock: IReactorTime, period_s: float = 0.25) -> None:
         self._watched: set[Watched] = set()
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
         self._clock = clock
-        self._period_s = period_s
+        self.period_s = period_s
+        self.now = clock.seconds()
 
     def add(self, watched: Watched) -> None:
         """Look after C{watched} until it is discarded."""
         self._watched.add(watched)
         if not self._loop.running:
-            self._loop.start(self._period_s, now=False)
+            self.now = self._clock.seconds()
+            self._loop.start(self.period_s, now=False)
 
     def discard(self, watched: Watched) -> None:
         """Forget C{watched}, if it is here."""
@@ -52,7 +59,7 @@ class Sweep:
             self._loop.stop()
 
     def _look(self) -> None:
-        now = self._clock.seconds()
+        self.now = now = self._clock.seconds()
         for watched in [each for each in self._watched if each.deadline <= now]:
             # What one does about its deadline may have mended or ended another.
             if watched.deadline <= now and watched in self._watched:
