@@ -21,7 +21,6 @@ FIELD_BYTES_MAX = 4096
 """Of one thing that a client sent; the rest is left out, so that one line is never a batch by itself."""
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
-_SAFE_BYTES = bytes({*range(0x20, 0x7F)} - {*b'"\\'})
 _UNPRINTABLE = re.compile(rb"[^ -~]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not C{%b}, which follows the locale."""
@@ -112,7 +111,7 @@ def quoted(value: bytes | None) -> bytes:
         return b"-"
     if len(value) > FIELD_BYTES_MAX:
         value = value[:FIELD_BYTES_MAX]
-    if value.translate(None, _SAFE_BYTES):
+    if _UNSAFE.search(value):
         value = _UNSAFE.sub(_escape, value)
     return value
 
@@ -164,8 +163,8 @@ def _combined(entry: Entry) -> bytes:
         *head.version,
         exchange.status,
         b"%d" % exchange.sent_bytes if exchange.sent_bytes else b"-",
-        quoted(referer),
-        quoted(agent),
+        quoted(referer) if referer else b"-",
+        quoted(agent) if agent else b"-",
     )
 
 

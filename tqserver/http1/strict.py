@@ -15,8 +15,12 @@ from .hop import connection_options
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
 """C{uri-host [ ":" port ]} (RFC 9110 section 7.2)."""
 
-_TARGET_BYTES = bytes({*range(0x21, 0x7F), *range(0x80, 0x100)} - {ord("#")})
+_TARGET = re.compile(rb"[!\"$-~\x80-\xff]+")
 """No control character, no space and no fragment; bytes over 0x7f are tolerated, as everybody does."""
+
+_PATH = re.compile(rb"/[!\"$-~\x80-\xff]*")
+
+_is_path = _PATH.fullmatch
 
 _NOT_SERVED = frozenset([b"CONNECT", b"TRACE"])
 
@@ -61,7 +65,7 @@ def _origin_form(method: bytes, url: bytes) -> tuple[bytes, bytes | None]:
     Path-and-query of a request target that is not plainly one, and the authority of an absolute-form one (RFC 9112
     section 3.2).
     """
-    if url.translate(None, _TARGET_BYTES):
+    if not _TARGET.fullmatch(url):
         raise ClientFault("The request target is malformed.", "RFC 9112 section 3.2")
     if url == b"*" and method == b"OPTIONS":
         return url, None
@@ -90,7 +94,7 @@ def request_head(
     if method in _NOT_SERVED:
         raise ClientFault(f"{method.decode('ascii')} is not served here.", status=405)
     target, authority = url, None
-    if url[:1] != b"/" or url.translate(None, _TARGET_BYTES):
+    if not _is_path(url):
         target, authority = _origin_form(method, url)
     host: bytes | None = None
     upgrade = b""
