@@ -135,12 +135,14 @@ class Project:
 
     @ivar kinds: the workers that it keeps; the others are left out.
     @ivar say: is given lines for a person.
+    @ivar checkout: where the server's own code is.
     """
 
     kinds: tuple[str, ...]
     fronts: int | str = "auto"
     mode: str = "development"
     say: Callable[[str], None] = print
+    checkout: Path = CHECKOUT
     directory: Path = field(init=False)
     port: int = field(init=False)
     _server: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -232,7 +234,7 @@ class Project:
     # The process.
 
     def _start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        environment = {**os.environ, "PYTHONPATH": str(self.checkout)}
         log = (self.directory / "server.out").open("wb")
         with log:
             self._server = subprocess.Popen(

@@ -1,0 +1,126 @@
+"""What is promised, and whether it is kept: the rows of the table, medians, ratios, verdicts. Pure."""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+OURS, NGINX, GO = "tqserver", "nginx", "Go proxy"
+
+
+class Verdict(enum.Enum):
+    """What is said of a row."""
+
+    MET = "met"
+    MISSED = "missed"
+    INVALID = "invalid"
+    NOT_AVAILABLE = "not available"
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One promise.
+
+    @ivar key: how it is called on the command line.
+    @ivar figure: what is compared, a name in L{Figures.values}.
+    @ivar unit: of it, after C{scale}.
+    @ivar peer: whom it is compared with; empty: with nobody, C{limit} is then the bound itself.
+    @ivar at_most: whether C{limit} is an upper bound.
+    """
+
+    key: str
+    title: str
+    figure: str
+    unit: str
+    limit: float
+    at_most: bool = True
+    peer: str = ""
+    digits: int = 1
+
+    @property
+    def promise(self) -> str:
+        """In words, such as C{<= 1.6 x nginx}."""
+        sign = "<=" if self.at_most else ">="
+        return f"{sign} {self.limit:g} x {self.peer}" if self.peer else f"{sign} {self.limit:g} {self.unit}"
+
+
+ROWS = (
+    Row("cpu", "CPU per proxied request", "cpu_us", "µs", 1.6, peer=NGINX),
+    Row("rps", "proxied requests per second", "rps", "1/s", 3.0, at_most=False, peer=GO, digits=0),
+    Row("static", "static file of 1 KiB, CPU", "cpu_us", "µs", 2.0, peer=NGINX),
+)
+
+
+@dataclass
+class Figures:
+    """
+    What was measured of one candidate in one row's phase, a value for each round.
+
+    @ivar trouble: why they do not count.
+    """
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)
+    missing: str = ""
+
+    def add(self, round: Mapping[str, float], trouble: str = "") -> None:
+        """Note one round."""
+        for name, value in round.items():
+            self.values.setdefault(name, []).append(value)
+        if trouble:
+            self.trouble.append(trouble)
+
+    def median(self, name: str) -> float | None:
+        """The median over the rounds; L{None} if it was not measured."""
+        values = self.values.get(name)
+        return statistics.median(values) if values else None
+
+    def spread(self, name: str) -> float | None:
+        """The largest distance from the median, as a share of it: how far a round may be trusted."""
+        middle = self.median(name)
+        if not middle:
+            return None
+        return max(abs(value - middle) for value in self.values[name]) / middle
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    A row with what was found.
+
+    @ivar shown: candidate by candidate, medians.
+    @ivar ratio: ours to the peer's, or ours alone where there is no peer.
+    """
+
+    row: Row
+    shown: dict[str, float | None]
+    ratio: float | None
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+
+
+def judge(row: Row, measured: Mapping[str, Figures]) -> Outcome:
+    """Compare what was measured with what is promised."""
+    shown = {name: figures.median(row.figure) for name, figures in measured.items()}
+    notes = [f"{name}: {trouble}" for name, figures in measured.items() for trouble in dict.fromkeys(figures.trouble)]
+    judged = [name for name in (OURS, row.peer) if name]
+    for name in judged:
+        if name in measured and measured[name].missing:
+            return Outcome(row, shown, None, Verdict.NOT_AVAILABLE, (*notes, f"{name}: {measured[name].missing}"))
+    ours = shown.get(OURS)
+    peer = shown.get(row.peer) if row.peer else 1.0
+    ratio = ours / peer if ours is not None and peer else None
+    if any(name in measured and measured[name].trouble for name in judged):
+        return Outcome(row, shown, ratio, Verdict.INVALID, tuple(notes))
+    if ratio is None:
+        return Outcome(row, shown, None, Verdict.NOT_AVAILABLE, tuple(notes))
+    kept = ratio <= row.limit if row.at_most else ratio >= row.limit
+    return Outcome(row, shown, ratio, Verdict.MET if kept else Verdict.MISSED, tuple(notes))
+
+
+def all_met(outcomes: Iterable[Outcome]) -> bool:
+    """Whether every promise that was looked at is kept."""
+    return all(outcome.verdict is Verdict.MET for outcome in outcomes)
