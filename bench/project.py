@@ -136,6 +136,7 @@ class Project:
     @ivar kinds: the workers that it keeps; the others are left out.
     @ivar say: is given lines for a person.
     @ivar checkout: where the server's own code is.
+    @ivar path: where its Python looks for modules besides.
     """
 
     kinds: tuple[str, ...]
@@ -143,6 +144,7 @@ class Project:
     mode: str = "development"
     say: Callable[[str], None] = print
     checkout: Path = CHECKOUT
+    path: tuple[Path, ...] = ()
     directory: Path = field(init=False)
     port: int = field(init=False)
     _server: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -234,7 +236,7 @@ class Project:
     # The process.
 
     def _start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(self.checkout)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (self.checkout, *self.path)))}
         log = (self.directory / "server.out").open("wb")
         with log:
             self._server = subprocess.Popen(

@@ -12,35 +12,46 @@ from types import FrameType
 
 from bench.project import CHECKOUT, Unmet
 from bench.proxy.machine import allow_open_files, build_go, describe, divide, my_cores, need
-from bench.proxy.phases import PHASES, Plan, run
-from bench.proxy.rows import ROWS, Outcome, all_met, judge
-from bench.proxy.table import as_rst, as_text
+from bench.proxy.phases import Bench
+from bench.proxy.profile import profile
+from bench.proxy.rows import Outcome, all_met, all_rows, judge
+from bench.proxy.stage import Plan
+from bench.proxy.table import as_rst, as_text, with_table
 
 HERE = Path(__file__).parent
-GO_PROGRAMS = ("backend", "goproxy")
-NEEDED = ("go", "nginx", "wrk", "ab", "php-fpm", "taskset")
+GO_PROGRAMS = ("backend", "goproxy", "pace")
+NEEDED = ("go", "nginx", "wrk", "taskset")
+ROW_NEEDS = {"fastcgi": ("php-fpm",), "connections": ("ab",)}
 
 SECONDS = 4.0
 ROUNDS = 5
+QUICK_SECONDS = 1.0
+QUICK_ROUNDS = 2
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
+    known = [row.key for row in all_rows(len(my_cores()))]
+    keys = ", ".join(known)
     parser = argparse.ArgumentParser(prog="bench.proxy", description="What a request costs, beside nginx and Go.")
-    keys = ", ".join(row.key for row in ROWS)
     parser.add_argument("--rows", default="", metavar="A,B", help=f"only these of {keys}")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of load in each round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="in which all take turns (%(default)s)")
+    parser.add_argument("--seconds", type=float, help=f"of load in each round ({SECONDS:g})")
+    parser.add_argument("--rounds", type=int, help=f"in which all take turns ({ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="two rounds of a second: does it work at all?")
     parser.add_argument("--rst", type=Path, metavar="FILE", help="write the table as reStructuredText")
+    parser.add_argument("--write-readme", action="store_true", help="put the table into README.rst")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a promise is not kept")
     parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="whose server is measured (this one)")
+    parser.add_argument("--beside", type=Path, metavar="DIR", help="another checkout, whose server takes turns as well")
+    parser.add_argument("--profile", type=float, metavar="SECONDS", help="only sample where the front's time goes")
     parser.add_argument("--quiet", action="store_true", help="no line for each round")
     options = parser.parse_args(argv)
-    options.keys = [key for key in options.rows.split(",") if key] or [row.key for row in ROWS]
-    if unknown := set(options.keys) - {row.key for row in ROWS}:
+    options.keys = [key for key in options.rows.split(",") if key] or known
+    if unknown := set(options.keys) - set(known):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {keys}")
-    if options.quick:
-        options.seconds, options.rounds = 1.0, 2
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    if options.profile:
+        options.seconds, options.keys = options.profile, []
     return options
 
 
@@ -61,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         if not options.quiet:
             print(line, file=sys.stderr, flush=True)
 
-    need(NEEDED, say)
+    need([*NEEDED, *(program for key in options.keys for program in ROW_NEEDS.get(key, ()))], say)
     allow_open_files()
     cores = divide(my_cores())
     outcomes: list[Outcome] = []
@@ -69,14 +80,29 @@ def main(argv: list[str] | None = None) -> int:
         programs = Path(folder)
         for name in GO_PROGRAMS:
             build_go(HERE / name / "main.go", programs)
-        plan = Plan(options.seconds, options.rounds, cores, programs, options.checkout.resolve(), say)
-        rows = {row.key: row for row in ROWS}
-        for key, figures in run(plan, [key for key in PHASES if key in options.keys]):
+        plan = Plan(
+            seconds=options.seconds,
+            rounds=options.rounds,
+            cores=cores,
+            programs=programs,
+            checkout=options.checkout.resolve(),
+            say=say,
+            beside=options.beside and options.beside.resolve(),
+            php="fastcgi" in options.keys,
+        )
+        if options.profile:
+            print(profile(plan), end="")
+            return 0
+        rows = {row.key: row for row in all_rows(len(my_cores()))}
+        for key, figures in Bench(plan, options.keys).run():
             outcomes.append(judge(rows[key], figures))
     machine = describe(cores, datetime.date.today())
     print(as_text(outcomes, machine), end="")
     if options.rst is not None:
         options.rst.write_text(as_rst(outcomes, machine))
+    if options.write_readme:
+        readme = CHECKOUT / "README.rst"
+        readme.write_text(with_table(readme.read_text(), as_rst(outcomes, machine)))
     return 1 if options.strict and not all_met(outcomes) else 0
 
 

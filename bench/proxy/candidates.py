@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.project import ASK_AGAIN_S, PORTS_PER_SERVER, START_S, Project, Unmet, free_port, number, worker_pids
 from bench.proxy.machine import children, find
+from bench.proxy.rows import NGINX
 from bench.wire import Connection, Lost
 
 STOP_PEER_S = 10.0
@@ -26,6 +27,7 @@ LARGE_BYTES = 10 * 1024 * 1024
 
 WORKER = "bench"
 STATIC = "files"
+PHP = "php"
 
 SERVER_YAML = """\
 mode: production
@@ -49,6 +51,21 @@ scaling:
   max_workers: 1
 environment:
   GOMAXPROCS: "1"
+"""
+
+PHP_YAML = """\
+path: /php
+type: php
+php:
+  pool:
+    manager: static
+    max_workers: {children}
+"""
+PHP_CHILDREN = 40
+"""More than the load has connections: php-fpm binds a child to each connection that is kept."""
+HELLO_PHP = f"""<?php
+header('Content-Type: text/plain; charset=utf-8');
+echo '{HELLO.decode()}';
 """
 
 STATIC_YAML = """\
@@ -83,7 +100,7 @@ http {{
         keepalive 64;
         keepalive_requests 1000000000;
     }}
-    map $http_upgrade $connection_field {{
+{upstreams}    map $http_upgrade $connection_field {{
         default upgrade;
         ''      '';
     }}
@@ -104,8 +121,28 @@ http {{
         location /files/ {{
             alias {files}/;
         }}
-{more}    }}
+{locations}    }}
 }}
+"""
+
+NGINX_PHP_UPSTREAM = """\
+    upstream php {{
+        server unix:{socket};
+        keepalive {children};
+        keepalive_requests 1000000000;
+    }}
+"""
+NGINX_PHP_LOCATION = """\
+        location ~ ^/php(?<script>/[a-z]+\\.php)$ {{
+            fastcgi_pass php;
+            fastcgi_keep_conn on;
+            include /etc/nginx/fastcgi_params;
+            fastcgi_param SCRIPT_FILENAME {root}$script;
+            fastcgi_param HTTP_X_FORWARDED_FOR $remote_addr;
+            fastcgi_param HTTP_X_REAL_IP $remote_addr;
+            fastcgi_param HTTP_X_FORWARDED_PROTO $scheme;
+            fastcgi_param HTTP_X_REQUEST_ID $request_id;
+        }}
 """
 
 
@@ -127,6 +164,7 @@ class Server(Project):
     """Our own server, in production, on the worker of this benchmark and a folder of static files."""
 
     programs: Path
+    php: bool = False
 
     def _copy(self) -> None:
         (self.directory / "etc").mkdir()
@@ -138,8 +176,13 @@ class Server(Project):
         shutil.copy2(self.programs / "backend", worker / "backend")
         public = self._worker(STATIC, STATIC_YAML) / "public"
         public.mkdir()
-        (public / "small.txt").write_bytes(random.randbytes(SMALL_BYTES // 2).hex().encode())
-        (public / "large.bin").write_bytes(random.randbytes(LARGE_BYTES))
+        chance = random.Random(1)  # the same files for everybody
+        (public / "small.txt").write_bytes(chance.randbytes(SMALL_BYTES // 2).hex().encode())
+        (public / "large.bin").write_bytes(chance.randbytes(LARGE_BYTES))
+        if self.php:
+            scripts = self._worker(PHP, PHP_YAML.format(children=PHP_CHILDREN)) / "public"
+            scripts.mkdir()
+            (scripts / "hello.php").write_text(HELLO_PHP)
 
     def _worker(self, name: str, config: str) -> Path:
         folder = self.directory / "workers" / name
@@ -179,6 +222,11 @@ class Server(Project):
         return (self.pid, *workers)
 
     @property
+    def php_pids(self) -> tuple[int, ...]:
+        """The masters of php-fpm."""
+        return tuple(pid for worker in self.status_workers() if worker["name"] == PHP for pid in worker_pids(worker))
+
+    @property
     def worker_port(self) -> int:
         """Where the worker listens that all proxies have."""
         for worker in self.status_workers():
@@ -190,18 +238,25 @@ class Server(Project):
 
 
 @contextmanager
-def ours(programs: Path, fronts: int, checkout: Path) -> Iterator[Server]:
+def ours(
+    programs: Path, checkout: Path, fronts: int = 1, php: bool = False, path: tuple[Path, ...] = ()
+) -> Iterator[Server]:
     """
     Our server, for as long as the context lasts.
 
     @param programs: where the built worker is.
     @param checkout: whose code it runs.
+    @param php: whether there is a php worker as well.
+    @param path: where its Python looks for modules besides.
     """
-    server = Server((), fronts=fronts, checkout=checkout)
+    server = Server((), fronts=fronts, checkout=checkout, path=path)
     server.programs = programs
+    server.php = php
     with server:
         server.when_answers("/bench", HELLO)
         server.when_answers("/files/small.txt", (server.files / "small.txt").read_bytes())
+        if php:
+            server.when_answers("/php/hello.php", HELLO)
         yield server
 
 
@@ -228,33 +283,61 @@ def process(argv: list[str], log: Path, **environment: str) -> Iterator[subproce
 
 
 @contextmanager
-def nginx(server: Server, more: str = "") -> Iterator[Candidate]:
+def php_twin(server: Server, directory: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
     """
-    nginx with one worker process, before the worker of our server.
+    A second php-fpm, with the configuration that our server has made for its own; only the socket is another.
 
-    @param more: further lines for its C{server} block.
+    @return: that socket, and the processes.
+    """
+    config, *more = server.directory.glob("var/run/*/*.conf")
+    assert not more, more
+    socket, log = directory / "php.sock", directory / "php.out"
+    text = config.read_text()
+    own = str(config.with_suffix(".sock"))
+    if f"listen = '{own}'" not in text:
+        raise Unmet(f"{config} does not listen where it was thought to")
+    twin = directory / "php.conf"
+    twin.write_text(text.replace(own, str(socket)))
+    root = ["--allow-to-run-as-root"] if os.geteuid() == 0 else []
+    with process([find("php-fpm"), "--nodaemonize", "--fpm-config", str(twin), *root], log) as started:
+        wait_for("php-fpm listens", socket.exists, started, log)
+        yield socket, (started.pid,)
+
+
+@contextmanager
+def nginx(server: Server) -> Iterator[tuple[Candidate, tuple[int, ...]]]:
+    """
+    nginx with one worker process, before the worker of our server, and before a php-fpm of its own if ours has one.
+
+    @return: it, and the processes behind it.
     """
     port = free_port()
     directory = Path(tempfile.mkdtemp(prefix="tqserver-bench-nginx-"))
-    config = directory / "nginx.conf"
-    config.write_text(
-        NGINX_CONF.format(
-            user="user root;" if os.geteuid() == 0 else "",
-            directory=directory,
-            worker_port=server.worker_port,
-            port=port,
-            files=server.files,
-            more=more,
-        )
-    )
     log = directory / "nginx.out"
-    try:
+    upstreams = locations = ""
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        behind: tuple[int, ...] = ()
+        if server.php:
+            socket, behind = stack.enter_context(php_twin(server, directory))
+            upstreams = NGINX_PHP_UPSTREAM.format(socket=socket, children=PHP_CHILDREN)
+            locations = NGINX_PHP_LOCATION.format(root=server.directory / "workers" / PHP / "public")
+        config = directory / "nginx.conf"
+        config.write_text(
+            NGINX_CONF.format(
+                user="user root;" if os.geteuid() == 0 else "",
+                directory=directory,
+                worker_port=server.worker_port,
+                port=port,
+                files=server.files,
+                upstreams=upstreams,
+                locations=locations,
+            )
+        )
         argv = [find("nginx"), "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(config)]
-        with process(argv, log) as started:
-            answers(started, port, log)
-            yield Candidate("nginx", port, tuple(children(started.pid)))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        started = stack.enter_context(process(argv, log))
+        wait_for("nginx answers", lambda: answers(port), started, log)
+        yield Candidate(NGINX, port, tuple(children(started.pid))), behind
 
 
 @contextmanager
@@ -272,26 +355,29 @@ def go_proxy(server: Server, programs: Path, name: str, kept: int = 0, procs: in
         *("-to", f"http://127.0.0.1:{server.worker_port}", "-kept", str(kept)),
     ]
     with process(argv, log, **({"GOMAXPROCS": str(procs)} if procs else {})) as started:
-        answers(started, port, log)
+        wait_for("the Go proxy answers", lambda: answers(port), started, log)
         yield Candidate(name, port, (started.pid,))
 
 
-def answers(started: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """
-    Wait until a peer answers.
+def answers(port: int) -> bool:
+    """Whether the worker's answer comes from a port."""
+    connection = Connection(("127.0.0.1", port), timeout_s=5.0)
+    try:
+        return connection.ask("GET", "/bench").body == HELLO
+    except Lost:
+        return False
+    finally:
+        connection.close()
 
-    @raise Unmet: it ended, or did not answer in time.
+
+def wait_for(what: str, met: Callable[[], bool], started: subprocess.Popen[bytes], log: Path) -> None:
+    """
+    Wait until a process that we have started does what it should.
+
+    @raise Unmet: it ended, or did not do it in time.
     """
     ended = time.monotonic() + START_S
-    while True:
-        connection = Connection(("127.0.0.1", port), timeout_s=5.0)
-        try:
-            if connection.ask("GET", "/bench").body == HELLO:
-                return
-        except Lost:
-            pass
-        finally:
-            connection.close()
+    while not met():
         if started.poll() is not None or time.monotonic() > ended:
-            raise Unmet(f"{started.args!r} does not serve:\n{log.read_text(errors='replace')[-2000:]}")
+            raise Unmet(f"not within {START_S:.0f} s: {what}\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(ASK_AGAIN_S)

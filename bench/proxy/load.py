@@ -27,17 +27,19 @@ class Load:
 
     @ivar cores: where it may run.
     @ivar programs: the folder of our own programs.
+    @ivar threads: of wrk.
     """
 
     cores: frozenset[int]
     programs: Path
+    threads: int = 1
 
     def keep_alive(self, port: int, path: str, seconds: float, connections: int = CONNECTIONS) -> LoadResult:
         """Requests on kept connections, the next as soon as the last is answered."""
         script = self.programs / "result.lua"
         script.write_text(WRK_SCRIPT)
         argv = [
-            *(find("wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"),
+            *(find("wrk"), f"-t{self.threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"),
             *("-s", str(script), f"http://127.0.0.1:{port}{path}"),
         ]
         return parse_wrk(self._run(argv, seconds))

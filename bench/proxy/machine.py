@@ -83,15 +83,19 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def allow_open_files() -> None:
-    """Let this process and what it starts have enough open files, as far as it may."""
+def allow_open_files() -> int:
+    """
+    Let this process and what it starts have enough open files, as far as it may.
+
+    @return: how many they may have now.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= OPEN_FILES:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, max(hard, OPEN_FILES)))
-    except (ValueError, PermissionError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, OPEN_FILES), hard))
+    if soft < OPEN_FILES:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, max(hard, OPEN_FILES)))
+        except (ValueError, PermissionError):  # a hard limit that is lower can only be raised by who may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, OPEN_FILES), hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 # Programs.

@@ -1,176 +1,190 @@
-"""The measurements: for each a load, whom it is put on, and which figures come out."""
+"""The measurements that need load: for each what is asked for, of whom, and in which way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
-from bench.proxy.candidates import HELLO, SMALL_BYTES, Candidate, Server, go_proxy, nginx, ours
-from bench.proxy.load import CONNECTIONS, Load
-from bench.proxy.machine import Cores, pin
-from bench.proxy.reading import LoadResult, cpu_between, read_cpu, wrong_size
-from bench.proxy.rows import GO, NGINX, OURS, Figures
-from bench.wire import Connection, Lost
+from bench.proxy.candidates import HELLO, LARGE_BYTES, SMALL_BYTES, Candidate, ours
+from bench.proxy.idle import HTTP, WEBSOCKET, Idle
+from bench.proxy.load import CONNECTIONS, NEW_AT_ONCE, Load
+from bench.proxy.reading import LoadResult, wrong_size
+from bench.proxy.rows import CORES_FOR_TWO_FRONTS, FRONTS, GO, NGINX, ONE_FRONT, OURS, Figures
+from bench.proxy.stage import (
+    BESIDE,
+    EVERYBODY,
+    GO_KEEPING,
+    WARM_S,
+    Measure,
+    Plan,
+    Stage,
+    in_turns,
+    probe,
+    stage,
+    under,
+)
 
-GO_KEEPING = "Go proxy, 64 kept"
-GO_ALL_CORES = "Go proxy, all cores"
-WARM_S = 1.0
-"""Of load on each before the first round: upstream connections are made, and Python's interpreter has specialised."""
+Found = dict[str, Figures]
+"""By the candidates' names."""
 
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    How long and how often.
-
-    @ivar seconds: of load, in each round.
-    @ivar rounds: in which all take turns.
-    """
-
-    seconds: float
-    rounds: int
-    cores: Cores
-    programs: Path
-    checkout: Path
-    say: Callable[[str], None]
-
-    @property
-    def load(self) -> Load:
-        return Load(self.cores.load, self.programs)
+HALF = 0.5
+"""Of the most requests per second: the load at which latency is measured."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """The candidates, running."""
-
-    plan: Plan
-    server: Server
-    candidates: Mapping[str, Candidate]
-
-    def only(self, *names: str) -> list[Candidate]:
-        """Some of the candidates, as far as they are there."""
-        return [self.candidates[name] for name in names if name in self.candidates]
-
-
-def set_up(stack: ExitStack, plan: Plan, names: Sequence[str]) -> Stage:
-    """Start candidates, each on the cores that it may have, until the stack unwinds."""
-    server = stack.enter_context(ours(plan.programs, 1, plan.checkout))
-    candidates = {OURS: Candidate(OURS, server.port, server.front_pids)}
-    if NGINX in names:
-        candidates[NGINX] = stack.enter_context(nginx(server))
-    many = len(plan.cores.proxy)
-    for name, kept, procs in ((GO, 0, many), (GO_KEEPING, 64, many), (GO_ALL_CORES, 0, 0)):
-        if name in names:
-            candidates[name] = stack.enter_context(go_proxy(server, plan.programs, name, kept, procs))
-    if plan.cores.pinned:
-        pin(server.other_pids, plan.cores.load)
-        for name, candidate in candidates.items():
-            if name != GO_ALL_CORES:
-                pin(candidate.pids, plan.cores.proxy)
-    return Stage(plan, server, candidates)
-
-
-Round = Callable[[Stage, Candidate], tuple[dict[str, float], str]]
-"""Measures one candidate once: figures, and what was wrong."""
-
-
-def in_turns(stage: Stage, what: str, names: Sequence[str], measure: Round) -> dict[str, Figures]:
-    """Measure candidates in turns, round by round."""
-    found = {candidate.name: Figures() for candidate in stage.only(*names)}
-    for number in range(stage.plan.rounds):
-        for candidate in stage.only(*names):
-            figures, trouble = measure(stage, candidate)
-            found[candidate.name].add(figures, trouble)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            stage.plan.say(f"{what}, round {number + 1}, {candidate.name}: {told}{' !! ' + trouble if trouble else ''}")
-    return found
-
-
-def probe(candidate: Candidate, path: str, body: bytes | int) -> str:
-    """Whether a path is answered with 200 and this body (or as many bytes); what is wrong, if something is."""
-    connection = Connection(("127.0.0.1", candidate.port))
-    try:
-        response = connection.ask("GET", path)
-    except Lost as lost:
-        return str(lost)
-    finally:
-        connection.close()
-    right = response.body == body if isinstance(body, bytes) else len(response.body) == body
-    if response.status != 200 or not right:
-        return f"GET {path} is answered with {response.status} and {len(response.body)} bytes"
-    return ""
-
-
-def per_request(candidate: Candidate, load: Callable[[], LoadResult]) -> tuple[dict[str, float], LoadResult]:
-    """Put load on a candidate, and count what each request took of the candidate's CPU time."""
-    before = read_cpu(candidate.pids)
-    result = load()
-    used_s = cpu_between(before, read_cpu(candidate.pids))
-    requests = max(1, result.requests)
-    return {
-        "cpu_us": used_s / requests * 1e6,
-        "rps": result.requests / result.seconds,
-        "bytes_per_s": result.received_bytes / result.seconds,
-    }, result
-
-
-def keep_alive(path: str, body: bytes | int, connections: int = CONNECTIONS) -> Round:
+def kept(load: Load, seconds: float, path: str, body: bytes, connections: int = CONNECTIONS) -> Measure:
     """Requests on kept connections, as many as there can be."""
-    body_bytes = len(body) if isinstance(body, bytes) else body
 
-    def measure(stage: Stage, candidate: Candidate) -> tuple[dict[str, float], str]:
-        figures, result = per_request(
-            candidate,
-            lambda: stage.plan.load.keep_alive(candidate.port, path, stage.plan.seconds, connections),
-        )
-        wrong = result.trouble or wrong_size(result, body_bytes, connections) or probe(candidate, path, body)
-        return figures, wrong
+    def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
+        figures, result = under(candidate, lambda: load.keep_alive(candidate.port, path, seconds, connections))
+        return figures, _wrong(candidate, result, path, body, connections)
 
     return measure
 
 
-def warm(stage: Stage, names: Sequence[str], path: str) -> None:
-    """Let each have served."""
-    for candidate in stage.only(*names):
-        stage.plan.load.keep_alive(candidate.port, path, WARM_S)
+def _wrong(candidate: Candidate, result: LoadResult, path: str, body: bytes, connections: int) -> str:
+    return result.trouble or wrong_size(result, len(body), connections) or probe(candidate, path, body)
 
 
 @dataclass
-class Measured:
-    """What was measured so far, by phase."""
+class Bench:
+    """
+    Measures row by row, what several rows share only once.
 
-    phases: dict[str, dict[str, Figures]] = field(default_factory=dict)
+    @ivar keys: the rows that are wanted.
+    """
+
+    plan: Plan
+    keys: Sequence[str]
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _stage: Stage | None = None
+    _done: dict[str, Found] = field(default_factory=dict)
+
+    def run(self) -> Iterator[tuple[str, Found]]:
+        """Measure; each row's figures as soon as they are there."""
+        with self._stack:
+            for key in PHASES:
+                if key in self.keys:
+                    yield key, self._find(key)
+
+    def _find(self, key: str) -> Found:
+        phase = PHASES[key]
+        if phase.__name__ not in self._done:
+            self._done[phase.__name__] = phase(self)
+        return self._done[phase.__name__]
+
+    @property
+    def stage(self) -> Stage:
+        """The candidates that all loads have in common."""
+        if self._stage is None:
+            self._stage = self._stack.enter_context(stage(self.plan))
+        return self._stage
+
+    def _kept(self, what: str, names: Sequence[str], path: str, body: bytes) -> Found:
+        plan, candidates = self.plan, self.stage.only(names)
+        for candidate in candidates:
+            plan.load.keep_alive(candidate.port, path, WARM_S)
+        return in_turns(plan, what, candidates, kept(plan.load, plan.seconds, path, body))
+
+    def proxied(self) -> Found:
+        """What a proxied request costs, and how many there can be."""
+        return self._kept("proxied", EVERYBODY, "/bench", HELLO)
+
+    def half_load(self) -> Found:
+        """How long requests take at a rate that is half of what we can do."""
+        plan = self.plan
+        most = self._find("rps")[OURS].median("rps")
+        if not most:
+            return {OURS: Figures(missing="it is not known how many requests can be served")}
+        rate = round(most * HALF)
+
+        def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
+            figures, result = under(
+                candidate, lambda: plan.load.constant_rate(candidate.port, "/bench", plan.seconds, rate, len(HELLO))
+            )
+            return figures, result.trouble
+
+        return in_turns(plan, f"{rate} requests a second", self.stage.only((OURS, BESIDE, NGINX)), measure)
+
+    def fastcgi(self) -> Found:
+        """What a request costs the front that goes to php-fpm."""
+        return self._kept("FastCGI", (OURS, BESIDE, NGINX), "/php/hello.php", HELLO)
+
+    def static_small(self) -> Found:
+        """What a small static file costs."""
+        body = (self.stage.server.files / "small.txt").read_bytes()
+        assert len(body) == SMALL_BYTES
+        return self._kept("static, 1 KiB", (OURS, BESIDE, NGINX), "/files/small.txt", body)
+
+    def static_large(self) -> Found:
+        """How fast large static files go out."""
+        path = "/files/large.bin"
+        body = (self.stage.server.files / "large.bin").read_bytes()
+        assert len(body) == LARGE_BYTES
+        candidates = self.stage.only((OURS, BESIDE, NGINX))
+        for candidate in candidates:
+            if trouble := probe(candidate, path, body):
+                return {candidate.name: Figures(trouble=[trouble])}
+
+        def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
+            figures, result = under(
+                candidate, lambda: self.plan.load.keep_alive(candidate.port, path, self.plan.seconds)
+            )
+            return figures, result.trouble or wrong_size(result, LARGE_BYTES, CONNECTIONS)
+
+        return in_turns(self.plan, "static, 10 MiB", candidates, measure)
+
+    def new_connections(self) -> Found:
+        """How many requests there can be on connections of their own."""
+        plan = self.plan
+
+        def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
+            figures, result = under(
+                candidate, lambda: plan.load.new_connections(candidate.port, "/bench", plan.seconds)
+            )
+            return figures, _wrong(candidate, result, "/bench", HELLO, NEW_AT_ONCE)
+
+        return in_turns(plan, "new connections", self.stage.only((OURS, BESIDE, NGINX, GO, GO_KEEPING)), measure)
+
+    def idle(self) -> Found:
+        """What an idle connection keeps in memory."""
+        return self._held(HTTP)
+
+    def websockets(self) -> Found:
+        """What an idle WebSocket keeps in memory."""
+        return self._held(WEBSOCKET)
+
+    def _held(self, idle: Idle) -> Found:
+        """Once, on fresh processes: what was allocated before and is free again would hide what is taken now."""
+        plan = replace(self.plan, rounds=1, php=False)
+        with stage(plan, (OURS, BESIDE, NGINX, GO)) as fresh:
+            return idle.of(plan, list(fresh.candidates.values()))
+
+    def fronts(self) -> Found:
+        """One front and two, on all cores."""
+        plan = self.plan
+        cores = plan.cores.proxy | plan.cores.load
+        load = Load(cores, plan.programs, threads=1 if len(cores) < CORES_FOR_TWO_FRONTS else 2)
+        with ours(plan.programs, plan.checkout) as one, ours(plan.programs, plan.checkout, fronts=2) as two:
+            candidates = [
+                Candidate(OURS, two.port, two.front_pids),
+                Candidate(ONE_FRONT, one.port, one.front_pids),
+            ]
+            for candidate in candidates:
+                load.keep_alive(candidate.port, "/bench", WARM_S, 2 * CONNECTIONS)
+            return in_turns(plan, "fronts", candidates, kept(load, plan.seconds, "/bench", HELLO, 2 * CONNECTIONS))
 
 
-PROXIES = (OURS, NGINX, GO, GO_KEEPING, GO_ALL_CORES)
-
-
-def proxied(stage: Stage) -> dict[str, Figures]:
-    """What a proxied request costs, and how many there can be."""
-    warm(stage, PROXIES, "/bench")
-    return in_turns(stage, "proxied", PROXIES, keep_alive("/bench", HELLO))
-
-
-def static_small(stage: Stage) -> dict[str, Figures]:
-    """What a small static file costs."""
-    names = (OURS, NGINX)
-    warm(stage, names, "/files/small.txt")
-    return in_turns(stage, "static, 1 KiB", names, keep_alive("/files/small.txt", SMALL_BYTES))
-
-
-PHASES: dict[str, Callable[[Stage], dict[str, Figures]]] = {"cpu": proxied, "rps": proxied, "static": static_small}
-"""The phase that a row's figures come from."""
-
-
-def run(plan: Plan, keys: Sequence[str]) -> Iterator[tuple[str, dict[str, Figures]]]:
-    """Measure what these rows need; one phase may serve several."""
-    with ExitStack() as stack:
-        stage = set_up(stack, plan, PROXIES)
-        done: dict[str, dict[str, Figures]] = {}
-        for key in keys:
-            phase = PHASES[key]
-            if phase.__name__ not in done:
-                done[phase.__name__] = phase(stage)
-            yield key, done[phase.__name__]
+PHASES: Mapping[str, Callable[[Bench], Found]] = {
+    "cpu": Bench.proxied,
+    "rps": Bench.proxied,
+    "p99": Bench.half_load,
+    "fastcgi": Bench.fastcgi,
+    "static": Bench.static_small,
+    "large": Bench.static_large,
+    "connections": Bench.new_connections,
+    "idle": Bench.idle,
+    "websockets": Bench.websockets,
+    FRONTS: Bench.fronts,
+}
+"""Where a row's figures come from."""

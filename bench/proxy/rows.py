@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 OURS, NGINX, GO = "tqserver", "nginx", "Go proxy"
+ONE_FRONT = "one front"
+
+SPREAD_MAX = 0.2
+"""Rounds that are further than this from their median are told of: the machine was not quiet."""
 
 
 class Verdict(enum.Enum):
@@ -50,8 +54,45 @@ class Row:
 ROWS = (
     Row("cpu", "CPU per proxied request", "cpu_us", "µs", 1.6, peer=NGINX),
     Row("rps", "proxied requests per second", "rps", "1/s", 3.0, at_most=False, peer=GO, digits=0),
+    Row("p99", "p99 at half of our most requests", "p99_ms", "ms", 2.0, peer=NGINX, digits=2),
+    Row("fastcgi", "FastCGI, CPU per request", "cpu_us", "µs", 1.8, peer=NGINX),
     Row("static", "static file of 1 KiB, CPU", "cpu_us", "µs", 2.0, peer=NGINX),
+    Row(
+        "large",
+        "static file of 10 MiB, bytes per second",
+        "mib_per_s",
+        "MiB/s",
+        0.5,
+        at_most=False,
+        peer=NGINX,
+        digits=0,
+    ),
+    Row("connections", "a new connection per request", "rps", "1/s", 2.0, at_most=False, peer=GO, digits=0),
+    Row("idle", "10,000 idle connections, memory of each", "kib", "KiB", 6.0),
+    Row("websockets", "2,000 idle WebSockets, both sides of each", "kib", "KiB", 20.0),
 )
+"""Of the promises; L{fronts_row} is one more."""
+
+FRONTS = "fronts"
+CORES_FOR_TWO_FRONTS = 4
+"""Two for the fronts, two for the worker and the load."""
+
+
+def fronts_row(cores: int) -> Row:
+    """
+    What two fronts must be worth. On a small machine the load takes the second core away, so that more requests per
+    second cannot be had; then a request must at least not cost more.
+
+    @param cores: of the machine.
+    """
+    if cores >= CORES_FOR_TWO_FRONTS:
+        return Row(FRONTS, "two fronts, requests per second", "rps", "1/s", 1.6, False, ONE_FRONT, digits=0)
+    return Row(FRONTS, "two fronts, CPU per request", "cpu_us", "µs", 1.1, peer=ONE_FRONT)
+
+
+def all_rows(cores: int) -> tuple[Row, ...]:
+    """Every row, as it is on this machine."""
+    return (*ROWS, fronts_row(cores))
 
 
 @dataclass
@@ -60,11 +101,14 @@ class Figures:
     What was measured of one candidate in one row's phase, a value for each round.
 
     @ivar trouble: why they do not count.
+    @ivar missing: why there are none.
+    @ivar remarks: what else has to be known.
     """
 
     values: dict[str, list[float]] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     missing: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     def add(self, round: Mapping[str, float], trouble: str = "") -> None:
         """Note one round."""
@@ -106,10 +150,15 @@ def judge(row: Row, measured: Mapping[str, Figures]) -> Outcome:
     """Compare what was measured with what is promised."""
     shown = {name: figures.median(row.figure) for name, figures in measured.items()}
     notes = [f"{name}: {trouble}" for name, figures in measured.items() for trouble in dict.fromkeys(figures.trouble)]
+    notes += dict.fromkeys(remark for figures in measured.values() for remark in figures.remarks)
     judged = [name for name in (OURS, row.peer) if name]
     for name in judged:
         if name in measured and measured[name].missing:
             return Outcome(row, shown, None, Verdict.NOT_AVAILABLE, (*notes, f"{name}: {measured[name].missing}"))
+    for name in judged:
+        spread = measured[name].spread(row.figure) if name in measured else None
+        if spread is not None and spread > SPREAD_MAX:
+            notes.append(f"{name}: rounds are up to {spread:.0%} from the median")
     ours = shown.get(OURS)
     peer = shown.get(row.peer) if row.peer else 1.0
     ratio = ours / peer if ours is not None and peer else None

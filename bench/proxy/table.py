@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.project import Unmet
 from bench.proxy.rows import GO, NGINX, OURS, Outcome
+
+BEGIN, END = ".. The table of bench.proxy begins.", ".. The table of bench.proxy ends."
+"""Comments of reStructuredText, between which the table is in README.rst."""
 
 HEADINGS = ("", OURS, NGINX, GO, "ratio", "promised", "")
 
@@ -66,3 +70,16 @@ def as_rst(outcomes: Sequence[Outcome], machine: Sequence[str]) -> str:
     table = [rule, _padded(lines[0], widths), rule, *(_padded(line, widths) for line in lines[1:]), rule]
     below = [f"- {note}" for note in notes(outcomes)]
     return "\n".join(["; ".join(machine) + ".", "", *table, *(["", *below] if below else [])]) + "\n"
+
+
+def with_table(text: str, table: str) -> str:
+    """
+    A page with another table in it.
+
+    @raise Unmet: it has no place for one.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise Unmet(f"no {BEGIN!r} and {END!r} there")
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
