@@ -166,10 +166,10 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._end()
-        if error is None:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        else:
+        if isinstance(error, Exception):
             self.say(f"The project and its logs are left in {self.directory}")
+        else:  # all went well, or somebody interrupts us
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     # The folder.
 

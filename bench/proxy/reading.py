@@ -141,9 +141,10 @@ def wrong_size(result: LoadResult, body_bytes: int, connections: int, head_bytes
 # CPU time.
 
 
-def parse_schedstat(text: str) -> int:
-    """Nanoseconds on a CPU, of C{/proc/PID/task/TID/schedstat}."""
-    return int(text.split()[0])
+def parse_schedstat(text: str) -> tuple[int, int]:
+    """Nanoseconds on a CPU, and those that it could have run and waited for one: C{/proc/PID/task/TID/schedstat}."""
+    running, waiting, _ = text.split()
+    return int(running), int(waiting)
 
 
 def parse_stat_ticks(text: str) -> int:
@@ -159,10 +160,12 @@ class CpuClock:
 
     @ivar tasks_ns: nanoseconds by task; L{None} if the kernel does not count them.
     @ivar ticks: clock ticks of all.
+    @ivar waited_ns: how long all have waited for a CPU.
     """
 
     tasks_ns: dict[tuple[int, int], int] | None
     ticks: int
+    waited_ns: int = 0
 
 
 def cpu_between(before: CpuClock, after: CpuClock) -> float:
@@ -181,15 +184,16 @@ def cpu_between(before: CpuClock, after: CpuClock) -> float:
 def read_cpu(pids: Iterable[int]) -> CpuClock:
     """The CPU time that these processes have taken so far."""
     tasks: dict[tuple[int, int], int] = {}
-    ticks = 0
+    ticks = waited = 0
     for pid in pids:
         ticks += parse_stat_ticks(Path(f"/proc/{pid}/stat").read_text())
         for task in Path(f"/proc/{pid}/task").iterdir():
             try:
-                tasks[pid, int(task.name)] = parse_schedstat((task / "schedstat").read_text())
+                tasks[pid, int(task.name)], waiting = parse_schedstat((task / "schedstat").read_text())
             except OSError:
                 continue  # it has just ended, or the kernel has no such file
-    return CpuClock(tasks if any(tasks.values()) else None, ticks)
+            waited += waiting
+    return CpuClock(tasks if any(tasks.values()) else None, ticks, waited)
 
 
 # Memory.

@@ -13,6 +13,12 @@ ONE_FRONT = "one front"
 SPREAD_MAX = 0.2
 """Rounds that are further than this from their median are told of: the machine was not quiet."""
 
+WAITED_MAX = 0.05
+"""Of the time; who is alone on a core does not wait for it."""
+
+BUSY_MIN = 0.9
+"""Cores that a candidate takes when it is what limits the requests per second."""
+
 
 class Verdict(enum.Enum):
     """What is said of a row."""
@@ -146,6 +152,22 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+def room(name: str, figures: Figures) -> str:
+    """What is said of a candidate that was not at its limit when requests per second were counted."""
+    busy = figures.median("busy")
+    if busy is None or busy >= BUSY_MIN:
+        return ""
+    return f"{name} took only {busy:.0%} of a core: the load, the worker or other programs were the limit"
+
+
+def crowded(name: str, figures: Figures) -> str:
+    """What is said of a candidate with one thread that had to wait for its core."""
+    waited = figures.median("waited")
+    if name == GO or waited is None or waited <= WAITED_MAX:
+        return ""
+    return f"{name} waited for its core {waited:.0%} of the time: other programs ran there"
+
+
 def judge(row: Row, measured: Mapping[str, Figures]) -> Outcome:
     """Compare what was measured with what is promised."""
     shown = {name: figures.median(row.figure) for name, figures in measured.items()}
@@ -155,6 +177,10 @@ def judge(row: Row, measured: Mapping[str, Figures]) -> Outcome:
     for name in judged:
         if name in measured and measured[name].missing:
             return Outcome(row, shown, None, Verdict.NOT_AVAILABLE, (*notes, f"{name}: {measured[name].missing}"))
+    if row.figure == "rps":
+        notes += filter(None, (room(name, measured[name]) for name in judged if name in measured))
+    if row.key != FRONTS:  # there nobody is alone on a core
+        notes += filter(None, (crowded(name, measured[name]) for name in judged if name in measured))
     for name in judged:
         spread = measured[name].spread(row.figure) if name in measured else None
         if spread is not None and spread > SPREAD_MAX:

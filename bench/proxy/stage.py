@@ -90,7 +90,8 @@ def stage(plan: Plan, names: Sequence[str] = EVERYBODY) -> Iterator[Stage]:
             if name in names:
                 found[name] = stack.enter_context(go_proxy(server, plan.programs, name, kept, procs))
         if plan.cores.pinned:
-            pin([*behind, *(child for pid in behind[1:] for child in children(pid))], plan.cores.load)
+            # What is behind first: among a supervisor's children are fronts, which get theirs thereafter.
+            pin([*behind, *(child for pid in behind for child in children(pid))], plan.cores.load)
             for name, candidate in found.items():
                 pin(candidate.pids, plan.cores.load | plan.cores.proxy if name == GO_ALL_CORES else plan.cores.proxy)
         yield Stage(plan, server, {name: found[name] for name in names if name in found})
@@ -110,7 +111,7 @@ def in_turns(plan: Plan, what: str, candidates: Sequence[Candidate], measure: Me
             except (Unmet, Unreadable, OSError) as error:
                 figures, trouble = {}, str(error)
             found[candidate.name].add(figures, trouble)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "waited")
             plan.say(f"{what}, round {number + 1}, {candidate.name}: {told}{' !! ' + trouble if trouble else ''}")
     return found
 
@@ -133,11 +134,14 @@ def under(candidate: Candidate, load: Callable[[], LoadResult]) -> tuple[dict[st
     """Put load on a candidate, and count what it took of the candidate's CPU time."""
     before = read_cpu(candidate.pids)
     result = load()
-    used_s = cpu_between(before, read_cpu(candidate.pids))
+    after = read_cpu(candidate.pids)
+    used_s = cpu_between(before, after)
     return {
         "cpu_us": used_s / max(1, result.requests) * 1e6,
         "rps": result.requests / result.seconds,
         "mib_per_s": result.received_bytes / result.seconds / 2**20,
         "p50_ms": result.p50_ms,
         "p99_ms": result.p99_ms,
+        "busy": used_s / result.seconds,
+        "waited": (after.waited_ns - before.waited_ns) / 1e9 / result.seconds,
     }, result

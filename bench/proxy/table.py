@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from bench.project import Unmet
@@ -9,6 +10,9 @@ from bench.proxy.rows import GO, NGINX, OURS, Outcome
 
 BEGIN, END = ".. The table of bench.proxy begins.", ".. The table of bench.proxy ends."
 """Comments of reStructuredText, between which the table is in README.rst."""
+
+WIDTH = 120
+"""Of lines on a page."""
 
 HEADINGS = ("", OURS, NGINX, GO, "ratio", "promised", "")
 
@@ -68,8 +72,9 @@ def as_rst(outcomes: Sequence[Outcome], machine: Sequence[str]) -> str:
     widths = _widths(lines)
     rule = "  ".join("=" * width for width in widths)
     table = [rule, _padded(lines[0], widths), rule, *(_padded(line, widths) for line in lines[1:]), rule]
-    below = [f"- {note}" for note in notes(outcomes)]
-    return "\n".join(["; ".join(machine) + ".", "", *table, *(["", *below] if below else [])]) + "\n"
+    head = textwrap.wrap("; ".join(machine) + ".", WIDTH)
+    below = [line for note in notes(outcomes) for line in textwrap.wrap(f"- {note}", WIDTH, subsequent_indent="  ")]
+    return "\n".join([*head, "", *table, *(["", *below] if below else [])]) + "\n"
 
 
 def with_table(text: str, table: str) -> str:
