@@ -27,6 +27,8 @@ class Verdict(enum.Enum):
     MISSED = "missed"
     INVALID = "invalid"
     NOT_AVAILABLE = "not available"
+    NO_ROOM = "no room"
+    """Missed, but what it takes of its core says that the load was too small to show it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Row:
         """In words, such as C{<= 1.6 x nginx}."""
         sign = "<=" if self.at_most else ">="
         return f"{sign} {self.limit:g} x {self.peer}" if self.peer else f"{sign} {self.limit:g} {self.unit}"
+
+    def kept(self, ratio: float) -> bool:
+        """Whether a ratio is what was promised."""
+        return ratio <= self.limit if self.at_most else ratio >= self.limit
 
 
 ROWS = (
@@ -160,6 +166,21 @@ def room(name: str, figures: Figures) -> str:
     return f"{name} took only {busy:.0%} of a core: the load, the worker or other programs were the limit"
 
 
+def per_cpu_second(row: Row, measured: Mapping[str, Figures]) -> tuple[float, str] | None:
+    """
+    What requests per second come to if the load had been enough to take a core whole.
+
+    @return: the ratio, and both figures in words; L{None} if ours was at its limit anyway, or it is not known.
+    """
+    found = [measured[name].median("cpu_us") if name in measured else None for name in (OURS, row.peer)]
+    ours, peer = found
+    if row.figure != "rps" or not ours or not peer or not room(OURS, measured[OURS]):
+        return None
+    ratio = peer / ours
+    words = f"per second of its own CPU time {OURS} {1e6 / ours:,.0f}, {row.peer} {1e6 / peer:,.0f}, ratio {ratio:.2f}"
+    return ratio, words
+
+
 def crowded(name: str, figures: Figures) -> str:
     """What is said of a candidate with one thread that had to wait for its core."""
     waited = figures.median("waited")
@@ -192,8 +213,11 @@ def judge(row: Row, measured: Mapping[str, Figures]) -> Outcome:
         return Outcome(row, shown, ratio, Verdict.INVALID, tuple(notes))
     if ratio is None:
         return Outcome(row, shown, None, Verdict.NOT_AVAILABLE, tuple(notes))
-    kept = ratio <= row.limit if row.at_most else ratio >= row.limit
-    return Outcome(row, shown, ratio, Verdict.MET if kept else Verdict.MISSED, tuple(notes))
+    verdict = Verdict.MET if row.kept(ratio) else Verdict.MISSED
+    if verdict is Verdict.MISSED and (whole := per_cpu_second(row, measured)) is not None:
+        notes.append(whole[1])
+        verdict = Verdict.NO_ROOM if row.kept(whole[0]) else Verdict.MISSED
+    return Outcome(row, shown, ratio, verdict, tuple(notes))
 
 
 def all_met(outcomes: Iterable[Outcome]) -> bool:

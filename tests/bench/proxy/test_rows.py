@@ -102,6 +102,18 @@ class JudgeTests(SynchronousTestCase):
         self.assertEqual(len(outcome.notes), 1)
         self.assertIn(f"{OURS} took only 60%", outcome.notes[0])
 
+    def test_no_room(self) -> None:
+        """Where the load was too small, CPU time tells how far ours could have gone; it may not make a promise kept."""
+        go = figures("rps", 100.0, busy=1.0, cpu_us=100.0)
+        for cpu_us, busy, verdict in (
+            (30.0, 0.6, Verdict.NO_ROOM),
+            (40.0, 0.6, Verdict.MISSED),
+            (30.0, 1.0, Verdict.MISSED),
+        ):
+            outcome = self.verdict(RATE, ours=figures("rps", 200.0, busy=busy, cpu_us=cpu_us), go=go)
+            self.assertIs(outcome.verdict, verdict)
+            self.assertFalse(all_met([outcome]))
+
     def test_crowded(self) -> None:
         """Who had to share the core has figures that say little, and that is said; threads may wait for each other."""
         measured = {
