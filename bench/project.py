@@ -135,12 +135,16 @@ class Project:
 
     @ivar kinds: the workers that it keeps; the others are left out.
     @ivar say: is given lines for a person.
+    @ivar checkout: where the server's own code is.
+    @ivar path: where its Python looks for modules besides.
     """
 
     kinds: tuple[str, ...]
     fronts: int | str = "auto"
     mode: str = "development"
     say: Callable[[str], None] = print
+    checkout: Path = CHECKOUT
+    path: tuple[Path, ...] = ()
     directory: Path = field(init=False)
     port: int = field(init=False)
     _server: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -162,10 +166,10 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._end()
-        if error is None:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        else:
+        if isinstance(error, Exception):
             self.say(f"The project and its logs are left in {self.directory}")
+        else:  # all went well, or somebody interrupts us
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     # The folder.
 
@@ -232,7 +236,7 @@ class Project:
     # The process.
 
     def _start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (self.checkout, *self.path)))}
         log = (self.directory / "server.out").open("wb")
         with log:
             self._server = subprocess.Popen(

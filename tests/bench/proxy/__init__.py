@@ -1,0 +1,1 @@
+"""Tests for L{bench.proxy}: what is measured must be measured right."""
