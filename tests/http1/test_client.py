@@ -15,6 +15,7 @@ from tqserver.errors import UpstreamFault
 from tqserver.http1.client import HTTPClientConnection
 from tqserver.http1.head import RequestHead, ResponseHead
 from tqserver.http1.idle import IDLE_MAX, IDLE_S, IdleConnections
+from tqserver.http1.outbox import Outbox
 from tqserver.http1.sweep import Sweep
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Y: z\r\n\r\nhello"
@@ -69,7 +70,7 @@ class ClientCase(SynchronousTestCase):
         """Open it."""
         self.idle: list[HTTPClientConnection] = []
         self.wire = StringTransport()
-        self.connection = HTTPClientConnection()
+        self.connection = HTTPClientConnection(Outbox())
         self.connection.on_idle = self.idle.append
         self.connection.makeConnection(self.wire)
 
@@ -282,7 +283,7 @@ class IdleTests(SynchronousTestCase):
 
     def make(self) -> HTTPClientConnection:
         """An open connection that the sweep looks after."""
-        connection = HTTPClientConnection()
+        connection = HTTPClientConnection(Outbox())
         connection.makeConnection(StringTransport())
         connection.on_lost = self.idle.discard
         self.sweep.add(connection)

@@ -21,6 +21,7 @@ from ..errors import Fault, Unreachable, UpstreamFault
 from ..http1.client import HTTPClientConnection
 from ..http1.head import ResponseHead
 from ..http1.idle import IdleConnections
+from ..http1.outbox import Outbox
 from ..http1.sweep import NEVER, Sweep
 from ..plane.messages import Endpoint, WorkerRouting
 from .exchange import IBodySink, IExchange
@@ -58,12 +59,18 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(self, connected: Callable[[HTTPClientConnection], None], failed: Callable[[Failure], None]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        connected: Callable[[HTTPClientConnection], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self._outbox = outbox
         self._connected = connected
         self._failed = failed
 
     def buildProtocol(self, addr: IAddress | None) -> HTTPClientConnection:
-        connection = HTTPClientConnection()
+        connection = HTTPClientConnection(self._outbox)
         connection.on_made = self._connected
         # The transport keeps its factory for as long as it lives, and need not keep the first attempt with it.
         self._connected, self._failed = _forget, _forget
@@ -76,9 +83,14 @@ class _Connecting(ClientFactory):
 class HTTPForwarder:
     """Keeps connections to endpoints, and forwards exchanges over them."""
 
-    def __init__(self, reactor: IReactor, sweep: Sweep) -> None:
+    def __init__(self, reactor: IReactor, sweep: Sweep, outbox: Outbox) -> None:
+        """
+        @param sweep: looks after the timeouts.
+        @param outbox: where what is written to workers waits for the end of the turn.
+        """
         self._reactor = reactor
         self.sweep = sweep
+        self._outbox = outbox
         self._idle: dict[str, IdleConnections] = {}
 
     def start(
@@ -124,7 +136,7 @@ class HTTPForwarder:
             if idle is not None:
                 idle.discard(connection)
 
-        factory = _Connecting(connected, attempt.refused)
+        factory = _Connecting(self._outbox, connected, attempt.refused)
         if endpoint.path:
             connector = self._reactor.connectUNIX(endpoint.path, factory, timeout=CONNECT_TIMEOUT_S)
         else:

@@ -19,6 +19,7 @@ from ..errors import Fault
 from ..http1.exchange import ServerExchange
 from ..http1.factory import HTTPServerFactory, ServerSettings
 from ..http1.head import RequestHead, ResponseHead
+from ..http1.outbox import Outbox
 from ..http1.server import HTTPServerConnection
 from ..http1.sweep import Sweep
 from ..plane.link import Link, OneLink, downward
@@ -88,8 +89,11 @@ class FrontService:
         self._paused = False
         self._rationing = False
         self._sweep = Sweep(reactor)
-        self.site = Site(reactor, notify=self._say, sweep=self._sweep)
-        self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep)
+        loop = getattr(reactor, "event_loop", None)
+        # uvloop's transports write at once, Twisted's own at the end of the turn.
+        outbox = Outbox(loop.call_soon if loop is not None else None)
+        self.site = Site(reactor, notify=self._say, sweep=self._sweep, outbox=outbox)
+        self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep, outbox)
         self._factory.serve = self.site.serve  # type: ignore[assignment]
         self._factory.on_count = self._counted
         self._ports: list[IListeningPort] = []

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from ..errors import ClientFault, Fault, ServerFault, Unreachable, UpstreamFault
 from ..http1.head import ResponseHead
+from ..http1.outbox import Outbox
 from ..http1.sweep import Sweep
 from ..plane.messages import (
     LATENCY_BOUNDS_S,
@@ -73,11 +74,13 @@ class Site:
         notify: Callable[[Upward], None] = lambda message: None,
         access_log: IAccessLog | None = None,
         sweep: Sweep | None = None,
+        outbox: Outbox | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """
         @param notify: is told what the supervisor wants to know.
         @param access_log: may be replaced later.
+        @param outbox: where what is written to workers waits for the end of the turn.
         @param chance: random numbers from [0, 1).
         """
         self.reactor = reactor
@@ -89,7 +92,7 @@ class Site:
         self._chance = chance
         self._sweep = sweep or Sweep(reactor)
         self._static = StaticFiles(reactor)
-        self._http = HTTPForwarder(reactor, self._sweep)
+        self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox())
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
         self._forwarding = Forwarding((), os.urandom)
         self._table = RouteTable(())

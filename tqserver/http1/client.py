@@ -22,6 +22,7 @@ from ..errors import UpstreamFault
 from .answer_field import FATES, Field, judge
 from .head import Headers, RequestHead, ResponseHead, has_body
 from .hop import connection_options
+from .outbox import Outbox
 from .sweep import NEVER
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -98,7 +99,11 @@ class HTTPClientConnection(Protocol):
     @ivar used: requests that were sent on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox) -> None:
+        """
+        @param outbox: where what is written waits for the end of the turn.
+        """
+        self._outbox = outbox
         self._parser = httptools.HttpResponseParser(self)
         self._state = _IDLE
         self._receiver: Receiver | None = None
@@ -191,21 +196,22 @@ class HTTPClientConnection(Protocol):
             # The worker would take the next request for the rest of this one, or the rest of this for the next.
             self._fail(UpstreamFault("The request's body is not as long as it said."))
             return
-        self.transport.write(b"".join(fields))  # type: ignore[union-attr]
+        assert self.transport is not None
+        self._outbox.write(self.transport, b"".join(fields))
 
     def body_data(self, data: bytes) -> None:
         """Send some of the request's body."""
         if self.transport is None or self._state is _State.CLOSED or self._request_ended:
             return
         if self._chunked:
-            self.transport.writeSequence((b"%x\r\n" % len(data), data, b"\r\n"))
+            self._outbox.write_sequence(self.transport, (b"%x\r\n" % len(data), data, b"\r\n"))
         else:
             self._unsent_bytes -= len(data)
             if self._unsent_bytes < 0:
                 # More than was declared would be taken for the next request.
                 self._fail(UpstreamFault("The request's body is longer than it said."))
                 return
-            self.transport.write(data)
+            self._outbox.write(self.transport, data)
 
     def body_end(self) -> None:
         """The request's body is whole."""
@@ -217,7 +223,7 @@ class HTTPClientConnection(Protocol):
             return
         self._request_ended = True
         if self._chunked and self.transport is not None and self._state is not _State.CLOSED:
-            self.transport.write(b"0\r\n\r\n")
+            self._outbox.write(self.transport, b"0\r\n\r\n")
 
     def set_body_producer(self, producer: IPushProducer | None) -> None:
         """Who is paused while the worker reads slowly."""

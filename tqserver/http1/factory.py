@@ -15,6 +15,7 @@ from twisted.internet.protocol import ServerFactory
 from ..errors import Fault
 from .exchange import ServerExchange
 from .head import ResponseHead
+from .outbox import Outbox
 from .server import HTTPServerConnection
 from .sweep import Sweep
 
@@ -52,13 +53,24 @@ class HTTPServerFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, observer: Observer, settings: ServerSettings, sweep: Sweep) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        observer: Observer,
+        settings: ServerSettings,
+        sweep: Sweep,
+        outbox: Outbox | None = None,
+    ) -> None:
+        """
+        @param outbox: where what is written to clients waits for the end of the turn.
+        """
         self.clock = clock
         self.seconds = clock.seconds
         self.observer = observer
         self.serve = observer.serve
         self.settings = settings
         self.sweep = sweep
+        self.outbox = outbox or Outbox()
         self.connections: set[HTTPServerConnection] = set()
         self.leaving = False
         self.on_count: Callable[[int], None] = lambda count: None

@@ -21,7 +21,7 @@ def unsent_bytes(transport: object) -> int:
     @return: a number that changes whenever there is progress.
     """
     waiting = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-    waiting += getattr(transport, "_tempDataLen", 0)
+    waiting += getattr(transport, "_tempDataLen", 0) + getattr(transport, "unsent_bytes", 0)
     try:
         fileno: int = transport.fileno()  # type: ignore[attr-defined]
         queued: int = struct.unpack("i", fcntl.ioctl(fileno, termios.TIOCOUTQ, b"\0\0\0\0"))[0]

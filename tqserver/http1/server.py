@@ -279,12 +279,12 @@ class HTTPServerConnection(RequestReader, Protocol):
     def send(self, data: bytes) -> None:
         """Write to the client."""
         if self.transport is not None:
-            self.transport.write(data)
+            self.factory.outbox.write(self.transport, data)
 
     def send_sequence(self, pieces: tuple[bytes, ...]) -> None:
         """Write several pieces to the client at once."""
         if self.transport is not None:
-            self.transport.writeSequence(pieces)
+            self.factory.outbox.write_sequence(self.transport, pieces)
 
     def date_header(self) -> bytes:
         """A C{Date} field, made once a second."""
@@ -315,6 +315,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         if self._state in _LAST or self.transport is None:
             return
         transport = self.transport
+        self.factory.outbox.flush()
         transport.unregisterProducer()  # type: ignore[attr-defined]
         self._state = _State.LINGERING
         self._expect_progress()

@@ -247,6 +247,11 @@ class Stream(Outgoing):
         return bool(self._uv.get_write_buffer_size())
 
     @property
+    def unsent_bytes(self) -> int:
+        """How much of what was written is not in the kernel yet."""
+        return self._early_bytes if self._uv is None else self._uv.get_write_buffer_size()
+
+    @property
     def protocol(self) -> IProtocol:
         """Who gets what is read. It may be exchanged at any time."""
         return self._protocol
