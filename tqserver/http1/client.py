@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from ..errors import UpstreamFault
 from .answer_field import FATES, Field, judge
-from .head import Headers, RequestHead, ResponseHead, has_body
+from .head import Headers, RequestHead, ResponseHead
 from .hop import connection_options
 from .outbox import Outbox
 from .sweep import NEVER
@@ -375,44 +375,50 @@ class HTTPClientConnection(Protocol):
             # Another answer would be taken for that to the next request.
             self.reusable = False
             return
+        headers, self._headers = self._headers, []
+        length = self._length
+        if self._options or self._head_bytes > HEAD_BYTES_MAX or len(headers) > HEADERS_MAX or self._answer_chunked:
+            headers = self._checked(headers)
         if self._fault is not None or self._receiver is None:
             return
         parser = self._parser
         status: int = parser.get_status_code()
-        length = self._length
-        if self._answer_chunked and length is not None:
-            self._fault = UpstreamFault("The worker's answer has both Content-Length and Transfer-Encoding.")
-            return
-        headers, self._headers = self._headers, []
-        if len(headers) > HEADERS_MAX:
-            self._fault = UpstreamFault("The worker's answer has too many header fields.")
-            return
-        if self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
-            self._fault = _too_large()
-            return
-        if self._options:
-            options, self._options = connection_options(self._options), []
-            headers = [field for field in headers if field[0].lower() not in options]
         head = ResponseHead(status, self._reason, headers, length)
         self._reason = b""
         self._head_bytes = 0
         if status < 200:
-            self._length = None
-            self._answer_chunked = False
-            if status == 101:
-                self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
-            else:
-                self._receiver.response_interim(head)
+            self._interim(head)
             return
         self._state = _ANSWERING
-        if not has_body(status, self._method):
+        if status == 204 or status == 304 or self._method == b"HEAD":
             self._length = 0
+            self._bodiless = self._complete = self._method == b"HEAD"
         elif length is None and not self._answer_chunked:
             self.reusable = False
         if not parser.should_keep_alive():
             self.reusable = False
-        self._bodiless = self._complete = self._method == b"HEAD"
         self._head = head
+
+    def _checked(self, headers: Headers) -> Headers:
+        """What is not so with most heads: a fault, or the fields without those that C{Connection} names."""
+        if self._answer_chunked and self._length is not None:
+            self._fault = UpstreamFault("The worker's answer has both Content-Length and Transfer-Encoding.")
+        elif len(headers) > HEADERS_MAX:
+            self._fault = UpstreamFault("The worker's answer has too many header fields.")
+        elif self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
+            self._fault = _too_large()
+        elif self._options:
+            options, self._options = connection_options(self._options), []
+            return [field for field in headers if field[0].lower() not in options]
+        return headers
+
+    def _interim(self, head: ResponseHead) -> None:
+        self._length = None
+        self._answer_chunked = False
+        if head.status == 101:
+            self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
+        elif self._receiver is not None:
+            self._receiver.response_interim(head)
 
     def on_body(self, data: bytes) -> None:
         if self._complete:
@@ -434,14 +440,11 @@ class HTTPClientConnection(Protocol):
             # The parser cannot know that the answer to a HEAD has no body, whatever its fields say.
             self._bodiless = False
             self._parser = httptools.HttpResponseParser(self)
-        if not self._request_ended:
-            # An answer before the request was whole (a refusal, say): whether the worker reads the rest, we cannot
-            # tell, so nothing more goes to this connection.
+        if not self._request_ended or self._write_paused:
+            # An answer before the request was whole (a refusal, say), or before the worker has even read what was
+            # written: whether it reads the rest, we cannot tell, so nothing more goes to this connection.
             self.reusable = False
             self._request_ended = True
-        elif self._write_paused:
-            # It has not even read all that was written, and perhaps never will.
-            self.reusable = False
         receiver, self._receiver = self._receiver, None
         head, self._head = self._head, None
         pieces, self._pieces = self._pieces, []
@@ -450,13 +453,13 @@ class HTTPClientConnection(Protocol):
             receiver.response_data(body)
         # Free before the receiver is told: its next request may come here.
         self._state = _IDLE
-        self._body_producer = None
-        self._headers = []
-        self._reason = b""
         self._length = None
         self._answer_chunked = False
         self.deadline = NEVER
-        if self._paused:
+        if self._body_producer is not None or self._headers or self._reason or self._paused:
+            self._body_producer = None
+            self._headers = []
+            self._reason = b""
             self.resume()
         if self.reusable:
             self.on_idle(self)

@@ -14,7 +14,7 @@ from typing import Protocol as Shape
 from twisted.internet.interfaces import IPushProducer
 
 from ..errors import Fault
-from .head import STATUS_LINES, Headers, RequestHead, ResponseHead, has_body, status_line
+from .head import STATUS_LINES, Headers, RequestHead, ResponseHead, status_line
 
 BODY_BUFFER_BYTES = 64 * 1024
 """Of a body that nobody has asked for yet, so much is read; so small bodies are here when they are wanted, and a client
@@ -256,7 +256,6 @@ class ServerExchange:
         self._kept = None
         request = self.head
         connection = self._connection
-        keep_alive = request.keep_alive and not connection.leaving
         parts = [STATUS_LINES.get((status, head.reason)) or status_line(status, head.reason)]
         dated = False
         for name, value in head.headers:
@@ -268,7 +267,7 @@ class ServerExchange:
         if not dated:
             parts.append(connection.date_header())
         length = head.content_length
-        if not has_body(status, request.method):
+        if status < 200 or status == 204 or status == 304 or request.method == b"HEAD":
             if length is not None and status >= 200 and status != 204:
                 parts.append(b"Content-Length: %d\r\n" % length)
         elif whole_bytes >= 0 or length is not None:
@@ -280,14 +279,13 @@ class ServerExchange:
             parts.append(b"Transfer-Encoding: chunked\r\n")
         else:
             self._framing = _Framing.CLOSE
-            keep_alive = False
-        if not self.body_whole and request.expect_continue and self._sink is None:
-            # The client still holds its body back and may or may not send it now: nobody can tell what comes next.
-            keep_alive = False
-        request.keep_alive = keep_alive
-        if not keep_alive:
+            request.keep_alive = False
+        if connection.leaving or (request.expect_continue and not self.body_whole and self._sink is None):
+            # Or the client still holds its body back and may or may not send it now: nobody can tell what comes next.
+            request.keep_alive = False
+        if not request.keep_alive:
             parts.append(b"Connection: close\r\n\r\n")
-        elif request.version < (1, 1):
+        elif request.version == (1, 0):
             parts.append(b"Connection: keep-alive\r\n\r\n")
         else:
             parts.append(b"\r\n")

@@ -45,6 +45,8 @@ class TCPStream(TLSStream):
 
     _host: IPv4Address | IPv6Address | None = None
     _peer: IPv4Address | IPv6Address | None = None
+    _no_delay = True
+    """As uvloop sets it."""
 
     def __init__(
         self, skt: socket.socket, protocol: IProtocol, peer: tuple[Any, ...], is_client: bool, reactor: StreamReactor
@@ -77,7 +79,9 @@ class TCPStream(TLSStream):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Have small writes sent at once, or gathered (tcp(7))."""
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+        if enabled is not self._no_delay:
+            self._no_delay = enabled
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
 
 class AcceptedTCP(TCPStream):
