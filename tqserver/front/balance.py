@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Protocol, TypeVar
 
 
@@ -66,6 +67,39 @@ def random_two(available: Sequence[L], first: float, second: float) -> L:
 def by_hash(available: Sequence[L], key: bytes) -> L:
     """
     The same endpoint for the same key as long as it is there (rendezvous hashing): one that comes or goes moves only
-    its own share of the keys.
+    its own share of the keys. All fronts agree.
     """
-    return max(available, key=lambda endpoint: (zlib.crc32(key + b"\0" + endpoint.id.encode()), endpoint.id))
+    if len(available) == 1:
+        return available[0]
+    hashed = _hashed(key)
+    best, highest = available[0], -1
+    for endpoint in available:
+        score = _mixed(hashed ^ _seed(endpoint.id))
+        if score > highest:
+            best, highest = endpoint, score
+    return best
+
+
+_WORD = (1 << 64) - 1
+_ODD = 0x9E3779B97F4A7C15
+"""2**64 divided by the golden ratio: a multiplier that spreads each bit over all that are above it."""
+
+
+def _hashed(data: bytes) -> int:
+    """64 bits that are the same in every process, which those of C{hash()} are not."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=4096)
+def _seed(endpoint_id: str) -> int:
+    return _hashed(endpoint_id.encode())
+
+
+def _mixed(word: int) -> int:
+    """
+    A number in which every bit depends on every bit of C{word}. To compare C{key ^ seed} as it is would not do: which
+    of two seeds wins would hang on a single bit, and of three endpoints one would get half of all keys.
+    """
+    word = (word ^ word >> 32) * _ODD & _WORD
+    word = (word ^ word >> 29) * _ODD & _WORD
+    return word ^ word >> 32
