@@ -55,6 +55,12 @@ class Unreachable(UpstreamFault):
     """No connection to the worker could be opened: nothing of the request was sent, so it may be tried for ever."""
 
 
+class ScarceFault(Unreachable):
+    """We have no file descriptor left to connect with. The worker is not to blame, and it may be tried again, too."""
+
+    status = 503
+
+
 class ServerFault(Fault):
     """We cannot serve now: overloaded, not built, held, stopping (503), or a mistake of our own (500)."""
 

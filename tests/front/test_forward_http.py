@@ -10,7 +10,7 @@ from zope.interface import implementer
 from tests.front.fakes import FakeExchange, request_head
 from tests.front.test_site import SiteCase, endpoint
 from tqserver.errors import ClientFault
-from tqserver.front.endpoints import SUSPECT_S
+from tqserver.front.breaker import REST_S
 from tqserver.plane.messages import Drained, FastCGITarget, HTTPSettings, Route, Routing, Wanted, WorkerRouting
 
 
@@ -217,7 +217,7 @@ class FairnessTests(SiteCase):
         self.refuse()
         self.reactor.advance(0.1)
         late = self.ask(b"/api/late")
-        self.reactor.advance(SUSPECT_S)
+        self.reactor.advance(REST_S)
         self.refuse()
         self.reactor.pump([0.1] * 3)
         wire = self.connect()

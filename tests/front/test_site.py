@@ -9,8 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import FakeExchange, request_head
-from tqserver.front.endpoints import SUSPECT_S
-from tqserver.front.retry import TRIES_MAX
+from tqserver.front.breaker import REST_S
 from tqserver.front.site import CLIENT_LEFT, Site
 from tqserver.http1.idle import IDLE_S
 from tqserver.plane.messages import (
@@ -18,6 +17,7 @@ from tqserver.plane.messages import (
     Drained,
     Endpoint,
     HTTPSettings,
+    RetryRule,
     Route,
     Routing,
     Upward,
@@ -250,9 +250,9 @@ class FailureTests(SiteCase):
         """An endpoint that refused is asked again after a while."""
         self.route(endpoint(1))
         exchange = self.ask()
-        for _ in range(TRIES_MAX + 2):
+        for _ in range(5):
             self.refuse()
-            self.reactor.advance(SUSPECT_S + 0.01)
+            self.reactor.advance(REST_S + 0.01)
         self.reply(self.connect())
         self.assertEqual(exchange.status, 200)
 
@@ -282,7 +282,7 @@ class FailureTests(SiteCase):
         """A GET whose worker died before it answered is repeated, but not for ever."""
         self.route(endpoint(1), endpoint(2), endpoint(3))
         exchange = self.ask()
-        for _ in range(TRIES_MAX):
+        for _ in range(RetryRule().attempts):
             self.assertEqual(exchange.status, 0)
             self.lose(self.connect())
         self.assertEqual((exchange.status, self.opening), (502, 0))

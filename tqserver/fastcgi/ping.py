@@ -5,8 +5,6 @@ script.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol as Shape
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -15,19 +13,13 @@ from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from ..errors import Fault, Unreachable, UpstreamFault
+from ..http1.connecting import IConnecting
 from .cgi import ResponseHeadParser
 from .client import REQUEST_ID, Wire
-from .pool import Reactor
 from .records import RecordParser, RecordType, begin_request, check_end, params, stdin_end
 
 PING_PATH = "/.tqserver/ping"
 """No client can ask for it: a dot folder is refused before php-fpm sees the path."""
-
-
-class TimedReactor(Reactor, Shape):
-    """What we need of a reactor, with timers."""
-
-    def callLater(self, delay: float, callable: Callable[[], object]) -> IDelayedCall: ...
 
 
 class _Ping(Protocol):
@@ -123,7 +115,7 @@ class _PingFactory(ClientFactory):
 
 
 def ping(
-    reactor: TimedReactor, address: str | tuple[str, int], timeout_s: float, path: str = PING_PATH
+    reactor: IConnecting, address: str | tuple[str, int], timeout_s: float, path: str = PING_PATH
 ) -> Deferred[None]:
     """
     Ask once.

@@ -5,7 +5,6 @@ The connections to one FastCGI endpoint: so many at once, some kept for a moment
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IConnector
@@ -13,6 +12,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from ..errors import ServerFault, Unreachable, UpstreamFault
+from ..http1.connecting import IConnecting, connect, connect_fault
 from ..http1.sweep import NEVER, Sweep
 from ..plane.messages import Endpoint
 from .client import AGE_S, FastCGIConnection
@@ -22,16 +22,6 @@ CONNECT_S = 5
 
 CONNECTIONS_MAX = 64
 """For an endpoint that names no limit of its own."""
-
-
-class Reactor(Shape):
-    """What we need of a reactor; methods as in C{IReactorTime}, C{IReactorUNIX} and C{IReactorTCP}."""
-
-    def seconds(self) -> float: ...
-
-    def connectUNIX(self, address: str, factory: ClientFactory, timeout: float = 30) -> IConnector: ...
-
-    def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float = 30) -> IConnector: ...
 
 
 class _Waiter:
@@ -100,7 +90,7 @@ class FastCGIPool:
     @ivar clock: the reactor.
     """
 
-    def __init__(self, reactor: Reactor, sweep: Sweep, endpoint: Endpoint) -> None:
+    def __init__(self, reactor: IConnecting, sweep: Sweep, endpoint: Endpoint) -> None:
         self.clock = reactor
         self._reactor = reactor
         self._sweep = sweep
@@ -180,7 +170,7 @@ class FastCGIPool:
         """A connection could not be made."""
         self._connecting -= 1
         if not waiter.deferred.called:
-            waiter.deferred.errback(Unreachable("The application cannot be reached.", reason.getErrorMessage()))
+            waiter.deferred.errback(connect_fault(reason))
         self._next()
 
     def connected(self, connection: FastCGIConnection, waiter: _Waiter) -> None:
@@ -237,8 +227,4 @@ class FastCGIPool:
         waiter.deadline = NEVER
         self._connecting += 1
         factory = _Factory(self, waiter)
-        endpoint = self._endpoint
-        if endpoint.path:
-            self._reactor.connectUNIX(endpoint.path, factory, timeout=CONNECT_S)
-        else:
-            self._reactor.connectTCP(endpoint.host, endpoint.port, factory, timeout=CONNECT_S)
+        connect(self._reactor, self._endpoint, factory, CONNECT_S)

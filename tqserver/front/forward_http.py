@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol as Shape
 
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import (
-    IAddress,
-    IConnector,
-    IPushProducer,
-    IReactorTCP,
-    IReactorTime,
-    IReactorUNIX,
-)
+from twisted.internet.interfaces import IAddress, IConnector, IPushProducer
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import Fault, Unreachable, UpstreamFault
+from ..errors import Fault, UpstreamFault
 from ..http1.client import HTTPClientConnection
+from ..http1.connecting import IConnecting, connect, connect_fault
 from ..http1.head import ResponseHead
 from ..http1.idle import IdleConnections
 from ..http1.outbox import Outbox
@@ -30,14 +24,20 @@ from .retry import repeatable
 CONNECT_TIMEOUT_S = 5.0
 """A worker is on this host: it accepts at once or its backlog is full."""
 
-Done = Callable[[Fault | None, bool], None]
-"""
-How an attempt ended: with no fault when the response was handed over whole or the client left; else with the fault, and
-whether the request may be tried again. With a fault and nothing answered yet, the answer is the caller's to give.
-"""
+
+class Done(Shape):
+    """How an attempt ended."""
+
+    def __call__(self, fault: Fault | None, again: bool, status: int = 0, /) -> None:
+        """
+        @param fault: L{None} when the response was handed over whole or the client left. With a fault and nothing
+            answered yet, the answer is the caller's to give.
+        @param again: whether the request may be tried again.
+        @param status: of a response that will be handed over next.
+        """
 
 
-class IReactor(IReactorTCP, IReactorUNIX, IReactorTime):
+class IReactor(IConnecting):
     """What forwarding needs of a reactor."""
 
 
@@ -137,16 +137,17 @@ class HTTPForwarder:
                 idle.discard(connection)
 
         factory = _Connecting(self._outbox, connected, attempt.refused)
-        if endpoint.path:
-            connector = self._reactor.connectUNIX(endpoint.path, factory, timeout=CONNECT_TIMEOUT_S)
-        else:
-            connector = self._reactor.connectTCP(endpoint.host, endpoint.port, factory, timeout=CONNECT_TIMEOUT_S)
-        attempt.connecting(connector)
+        attempt.connecting(connect(self._reactor, endpoint, factory, CONNECT_TIMEOUT_S))
 
     def drop_idle(self, endpoint_id: str) -> None:
         """Close what is kept to an endpoint: one kept connection was found dead, and the others are as old."""
         idle = self._idle.get(endpoint_id)
         if idle is not None:
+            idle.close()
+
+    def spare_descriptors(self) -> None:
+        """Close all that is kept: descriptors are short."""
+        for idle in self._idle.values():
             idle.close()
 
     def retire(self, endpoint_id: str) -> None:
@@ -213,7 +214,7 @@ class _Attempt:
 
     # The connection.
 
-    def connecting(self, connector: IConnector) -> None:
+    def connecting(self, connector: IConnector | None) -> None:
         """A connection is being opened."""
         if not self._ended and self._connection is None:
             self._connector = connector
@@ -228,11 +229,7 @@ class _Attempt:
         """No connection could be opened."""
         if self._ended:
             return
-        late = isinstance(reason.value, ConnectTimeout)
-        fault = Unreachable(
-            "The worker does not accept connections.", reason.getErrorMessage(), status=504 if late else 502
-        )
-        self._end(fault, True)
+        self._end(connect_fault(reason), True)
 
     def begin(self, connection: HTTPClientConnection) -> None:
         """A connection is there: send the request."""
@@ -319,7 +316,7 @@ class _Attempt:
         if not self._ended:
             self._ended = True
             # Told first, so that the endpoint has room again when the client's next request begins.
-            self._done(None, False)
+            self._done(None, False, head.status)
             self._exchange.answer(head, body)
 
     def response_head(self, head: ResponseHead, first: bytes) -> None:

@@ -295,6 +295,17 @@ class Forwarding:
         )
         return lines
 
+    def reached(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes) -> tuple[bytes, bytes]:
+        """
+        How the client comes to a worker, as the worker is told.
+
+        @return: the scheme, and where the worker is mounted in the client's eyes.
+        """
+        if not self._peer(peer).trusted:
+            return scheme, prefix
+        claims = self._claims(head.headers)
+        return claims.scheme or scheme, _mounted(claims, prefix)
+
     def _tell_untrusted(self, key: tuple[str, bytes, bytes, bytes]) -> bytes:
         """Our own words about an untrusted peer, the same for all of its requests; empty for a trusted one."""
         peer, scheme, host, prefix = key
@@ -460,5 +471,9 @@ def _tell(headers: Headers, claims: _Claims, peer: str, client: str, scheme: byt
     host = claims.host or host
     if host:
         headers.append((b"x-forwarded-host", host))
-    mounted = claims.prefix.rstrip(b"/") + (prefix if prefix != b"/" else b"")
-    headers.append((b"x-forwarded-prefix", mounted or b"/"))
+    headers.append((b"x-forwarded-prefix", _mounted(claims, prefix)))
+
+
+def _mounted(claims: _Claims, prefix: bytes) -> bytes:
+    """Where a worker is mounted: below what the proxy before us has taken away."""
+    return claims.prefix.rstrip(b"/") + (prefix if prefix != b"/" else b"") or b"/"

@@ -83,6 +83,7 @@ def error_response(
     worker: str = "",
     remedy: str = "",
     output: str = "",
+    retry_after_s: int | None = None,
 ) -> tuple[ResponseHead, bytes]:
     """
     The answer that tells of a fault.
@@ -93,8 +94,10 @@ def error_response(
     @param worker: the worker's name, if one was meant.
     @param remedy: what an operator could do.
     @param output: the last lines that explain it: a compiler's output, a dying worker's last words.
+    @param retry_after_s: when to come again, in seconds; L{None}: what the fault says.
     @return: the head, with C{content_length}, and the body.
     """
+    retry_after_s = fault.retry_after_s if retry_after_s is None else retry_after_s
     title = _TITLES.get(fault.status, "Error")
     if not development:
         worker = remedy = output = ""
@@ -106,10 +109,10 @@ def error_response(
     }
     if _wants_html(head):
         kind = b"text/html; charset=utf-8"
-        body = _page(title, fault, request_id, internals)
+        body = _page(title, fault, request_id, internals, retry_after_s)
     else:
         kind = b"application/problem+json"
-        body = _problem(title, fault, request_id, internals)
+        body = _problem(title, fault, request_id, internals, retry_after_s)
     headers: Headers = [
         (b"Content-Type", kind),
         (b"Cache-Control", b"no-store"),
@@ -121,8 +124,8 @@ def error_response(
         # RFC 9110 section 15.5.6 asks for it; what our own faults of this kind mean is that only reading is
         # served.
         headers.append((b"Allow", b"GET, HEAD"))
-    if fault.retry_after_s is not None:
-        headers.append((b"Retry-After", b"%d" % max(fault.retry_after_s, 0)))
+    if retry_after_s is not None:
+        headers.append((b"Retry-After", b"%d" % max(retry_after_s, 0)))
     return ResponseHead(fault.status, title.encode("ascii"), headers, len(body)), body
 
 
@@ -154,7 +157,7 @@ def _wants_html(head: RequestHead | None) -> bool:
     return match is not None and not _NO_WEIGHT.search(match.group(1) or b"")
 
 
-def _problem(title: str, fault: Fault, request_id: str, internals: dict[str, str]) -> bytes:
+def _problem(title: str, fault: Fault, request_id: str, internals: dict[str, str], retry_after_s: int | None) -> bytes:
     problem: dict[str, str | int] = {
         "type": "about:blank",
         "title": title,
@@ -163,14 +166,14 @@ def _problem(title: str, fault: Fault, request_id: str, internals: dict[str, str
     }
     if request_id:
         problem["request_id"] = request_id
-    if fault.retry_after_s is not None:
-        problem["retry_after"] = fault.retry_after_s
+    if retry_after_s is not None:
+        problem["retry_after"] = retry_after_s
     problem.update((name, text) for name, text in internals.items() if text)
     return json.dumps(problem, indent=2).encode("ascii") + b"\n"
 
 
-def _page(title: str, fault: Fault, request_id: str, internals: dict[str, str]) -> bytes:
-    shown = [_developers_part(internals)] if any(internals.values()) else [_visitors_part(fault)]
+def _page(title: str, fault: Fault, request_id: str, internals: dict[str, str], retry_after_s: int | None) -> bytes:
+    shown = [_developers_part(internals)] if any(internals.values()) else [_visitors_part(fault, retry_after_s)]
     if request_id:
         shown.append(f"<footer>Request <code>{escape(request_id)}</code></footer>")
     return PAGE.substitute(
@@ -181,10 +184,10 @@ def _page(title: str, fault: Fault, request_id: str, internals: dict[str, str]) 
     ).encode("utf-8")
 
 
-def _visitors_part(fault: Fault) -> str:
+def _visitors_part(fault: Fault, retry_after_s: int | None) -> str:
     advice = _ADVICE.get(fault.status, "")
-    if fault.retry_after_s:
-        seconds = "a second" if fault.retry_after_s == 1 else f"{fault.retry_after_s} seconds"
+    if retry_after_s:
+        seconds = "a second" if retry_after_s == 1 else f"{retry_after_s} seconds"
         advice = f"Please try again in {seconds}."
     return f"<p class=advice>{escape(advice)}</p>" if advice else ""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from ..errors import ClientFault, Fault, ServerFault, Unreachable, UpstreamFault
+from ..errors import ClientFault, Fault, ScarceFault, ServerFault, Unreachable, UpstreamFault
 from ..http1.head import ResponseHead
 from ..http1.outbox import Outbox
 from ..http1.sweep import Sweep
@@ -31,15 +31,16 @@ from ..plane.messages import (
     Wanted,
     WorkerSaid,
 )
-from .endpoints import SUSPECT_S, EndpointState
+from .admission import line_full, retry_after_s, too_busy
+from .endpoints import EndpointState
 from .exchange import IExchange
 from .forward_fastcgi import FastCGIForwarder
 from .forward_http import HTTPForwarder, IReactor
 from .forwarded import Forwarding
 from .pages import error_response
-from .retry import TRIES_MAX
 from .routes import Match, RouteTable
 from .static import StaticFiles
+from .sticky import with_cookie
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
 _log = Logger()
@@ -97,6 +98,7 @@ class Site:
         self._forwarding = Forwarding((), os.urandom)
         self._table = RouteTable(())
         self._health_path: bytes | None = None
+        self._in_flight_max = 0
         self._workers: dict[str, Worker] = {}
 
     # The supervisor's side.
@@ -108,12 +110,13 @@ class Site:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
         self._table = RouteTable(routing.routes)
         self._health_path = routing.http.health_path.encode() or None
+        self._in_flight_max = routing.http.in_flight_max
         self._fastcgi.spool_directory = routing.http.spool_directory or None
         removed: list[EndpointState] = []
         named = {worker.name: worker for worker in routing.workers}
         for name, state in list(self._workers.items()):
             if name not in named:
-                removed += state.update(without_worker(state.routing))
+                removed += state.update(without_worker(state.routing), routing.secret)
                 self._wake(state)
                 self._sweep.discard(state.line)
                 state.cancel_calls()
@@ -121,9 +124,9 @@ class Site:
         for name, worker_routing in named.items():
             known = self._workers.get(name)
             if known is None:
-                known = self._workers[name] = Worker(self.reactor, worker_routing, self.waited_too_long)
+                known = self._workers[name] = Worker(self.reactor, worker_routing, self.waited_too_long, self._chance)
             self._sweep.add(known.line)
-            removed += known.update(worker_routing)
+            removed += known.update(worker_routing, routing.secret)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
@@ -136,7 +139,13 @@ class Site:
     def load(self, connections: int = 0) -> Load:
         """The counts, as a message."""
         endpoints = [
-            EndpointLoad(id=state.id, in_flight=state.in_flight, answered=state.answered, failed=state.failed)
+            EndpointLoad(
+                id=state.id,
+                in_flight=state.in_flight,
+                answered=state.answered,
+                failed=state.failed,
+                ejected=state.ejected,
+            )
             for worker in self._workers.values()
             for state in [*worker.endpoints.current, *worker.endpoints.leaving.values()]
         ]
@@ -192,6 +201,8 @@ class Site:
         if head.path == self._health_path:
             exchange.answer(ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
             return
+        if 0 < self._in_flight_max < self.in_flight and (worker is None or worker.routing.type != "metrics"):
+            raise too_busy()
         if head.method in _STATIC_METHODS and self._serve_static(exchange, worker, match):
             return
         if worker is None or match is None:
@@ -207,18 +218,23 @@ class Site:
             if head.method not in _STATIC_METHODS:
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
+        if routing.in_flight_max and (refusal := worker.too_much()) is not None:
+            raise refusal
         if routing.balance == "hash":
             passage.key = hash_key(routing.hash_on, exchange)
         scheme = b"https" if exchange.secure else b"http"
         prefix = match.told_prefix
         if exchange.mount:
             prefix = exchange.mount + prefix.rstrip(b"/")
+        if worker.homes is not None:
+            passage.home = worker.homes.home(head)
+            passage.reached = self._forwarding.reached(head, peer, scheme, prefix)
         if routing.protocol == "http":
             passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
         else:
             head.headers, _, _ = self._forwarding.rewrite(head, peer, scheme, prefix, exchange.request_id)
         if not worker.line.busy:  # Those who came before go before.
-            endpoint = worker.choose(passage, exchange.started, self._chance)
+            endpoint = worker.choose(passage, exchange.started)
             if endpoint is not None:
                 self._attempt(passage, endpoint, exchange.started)
                 return
@@ -246,7 +262,7 @@ class Site:
         worker = passage.worker
         assert worker is not None
         now = self.reactor.seconds()
-        endpoint = worker.choose(passage, now, self._chance)
+        endpoint = worker.choose(passage, now)
         if endpoint is not None:
             self._attempt(passage, endpoint, now)
         else:
@@ -260,7 +276,7 @@ class Site:
         if refusal is not None:
             raise refusal
         if worker.line.full:
-            raise ServerFault("Too many requests wait for this service.", retry_after_s=1)
+            raise line_full()
         since = passage.waiting_since or now
         if now - since >= routing.waiting_timeout_s:
             raise UpstreamFault("The service did not become available in time.", status=504)
@@ -283,6 +299,10 @@ class Site:
                 (b"X-TQServer-Worker-Port", b"%d" % endpoint.spec.port),
             ]
         endpoint.in_flight += 1
+        if endpoint.blocked_until:
+            endpoint.begun(now)
+        if worker.homes is not None:
+            worker.stick(passage, endpoint, now)
         routing = worker.routing
         done = partial(self._attempted, passage)
         try:
@@ -296,8 +316,12 @@ class Site:
             if passage.attempting:
                 done(ServerFault("Something went wrong on our side.", status=500), False)
 
-    def _attempted(self, passage: Passage, fault: Fault | None, again: bool) -> None:
-        """An attempt has ended."""
+    def _attempted(self, passage: Passage, fault: Fault | None, again: bool, status: int = 0) -> None:
+        """
+        An attempt has ended.
+
+        @param status: of the answer, if the exchange does not have it yet.
+        """
         worker, exchange, endpoint = passage.worker, passage.exchange, passage.endpoint
         assert worker is not None and endpoint is not None
         now = self.reactor.seconds()
@@ -308,17 +332,19 @@ class Site:
             if exchange.status != CLIENT_LEFT and (exchange.status or not exchange.over):
                 endpoint.answered += 1
                 worker.latency[bisect_right(LATENCY_BOUNDS_S, passage.upstream_s)] += 1
+                if endpoint.breaker is not None or worker.minds_status:
+                    worker.went_well(endpoint, passage.began, status or exchange.status)
         elif not isinstance(fault, ClientFault):
-            endpoint.failed += 1
-            worker.errors += 1
+            if isinstance(fault, ScarceFault):
+                self._http.spare_descriptors()
+            else:
+                endpoint.failed += 1
+                worker.errors += 1
+            worker.went_wrong(endpoint, passage.began, fault)
         if endpoint.retired and not endpoint.in_flight:
             self._drained(endpoint)
         if fault is not None and not exchange.over:
             if again and not exchange.status:
-                if isinstance(fault, Unreachable):
-                    # Whether it has died, the supervisor finds out. One that accepts and then breaks is not suspect: it
-                    # may be the request, which must not have everybody else wait.
-                    endpoint.suspect_until = now + SUSPECT_S
                 self._again(passage, fault)
             else:
                 self._answer_fault(passage, fault)
@@ -327,11 +353,11 @@ class Site:
 
     def _again(self, passage: Passage, fault: Fault) -> None:
         """Try another endpoint, or wait until there is one."""
-        if not isinstance(fault, Unreachable):
-            passage.broken += 1
-            if passage.broken >= TRIES_MAX:
-                self._answer_fault(passage, fault)
-                return
+        worker = passage.worker
+        assert worker is not None
+        if not isinstance(fault, Unreachable) and not worker.may_retry(passage):
+            self._answer_fault(passage, fault)
+            return
         passage.waiting_since = passage.waiting_since or self.reactor.seconds()
         try:
             self._place(passage)
@@ -350,7 +376,7 @@ class Site:
             while worker.line.busy:
                 now = self.reactor.seconds()
                 passage = worker.line.first()
-                endpoint = worker.choose(passage, now, self._chance)
+                endpoint = worker.choose(passage, now)
                 if endpoint is None:
                     refusal = worker.no_use_in_waiting()
                     if refusal is not None:
@@ -370,15 +396,19 @@ class Site:
 
     def _wake_when_trusted(self, worker: Worker, now: float) -> None:
         """Look again when a suspect endpoint may be asked again."""
-        suspects = [state.suspect_until for state in worker.endpoints.current if state.suspect_until > now]
-        if not suspects or worker.wake_call is not None:
+        due = worker.endpoints.next_change(now)
+        if due is None:
+            return
+        if worker.wake_call is not None:
+            if due < worker.wake_call.getTime():
+                worker.wake_call.reset(due - now)
             return
 
         def wake() -> None:
             worker.wake_call = None
             self._wake(worker)
 
-        worker.wake_call = self.reactor.callLater(min(suspects) - now, wake)
+        worker.wake_call = self.reactor.callLater(due - now, wake)
 
     def _want(self, worker: Worker) -> None:
         """Tell the supervisor of those who wait: at once if there is no endpoint, and again while they wait on."""
@@ -413,6 +443,9 @@ class Site:
             exchange.abort()
             return
         routing = passage.worker.routing if passage.worker is not None else None
+        if passage.cookie is not None:
+            # There is no home to come back to.
+            exchange.response_headers = with_cookie(exchange.response_headers, None, passage.cookie)
         head, body = error_response(
             exchange.head,
             fault,
@@ -421,6 +454,7 @@ class Site:
             worker=routing.name if routing is not None else "",
             remedy=routing.remedy if routing is not None and routing.closed else "",
             output=routing.output if routing is not None and routing.closed else "",
+            retry_after_s=retry_after_s(fault, self._chance()),
         )
         exchange.answer(head, body)
 

@@ -42,6 +42,61 @@ class FastCGITarget(msgspec.Struct, frozen=True, kw_only=True):
     split_path: str = ".php"
 
 
+FailureKind = Literal["connect", "break", "timeout", "gateway", "5xx"]
+"""
+What can be wrong with an endpoint: it refuses a connection, breaks one or answers with what is no HTTP, does not answer
+in time, answers with 502, 503 or 504, or with any status from 500.
+"""
+
+
+class OutlierRule(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    When an endpoint gets no requests for a while because they go wrong.
+
+    @ivar failures: so many in a row; 0: never.
+    @ivar window_s: within this time.
+    @ivar eject_s: how long at most it is left alone the first time; twice as long each time after.
+    @ivar eject_max_s: the longest.
+    @ivar ejected_percent_max: of a worker's endpoints, no more are left alone at the same time.
+    @ivar on: what counts.
+    """
+
+    failures: int = 5
+    window_s: float = 10.0
+    eject_s: float = 1.0
+    eject_max_s: float = 30.0
+    ejected_percent_max: int = 50
+    on: tuple[FailureKind, ...] = ("connect", "break")
+
+
+class RetryRule(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How often requests that a worker broke are sent again.
+
+    @ivar attempts: of one request at most, the first one included.
+    @ivar budget_percent: of the requests of late, so many may be sent again.
+    @ivar min_per_s: and so many a second besides.
+    """
+
+    attempts: int = 3
+    budget_percent: int = 20
+    min_per_s: int = 10
+
+
+class StickyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The cookie that brings a client back to the endpoint that it had before.
+
+    @ivar cookie: its name.
+    @ivar secure: whether it is for encrypted connections only; L{None}: if it was set over one.
+    @ivar age_max_s: how long the client keeps it, in seconds; 0: until its session ends.
+    """
+
+    cookie: str
+    secure: bool | None = None
+    age_max_s: int = 0
+
+
 class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
     """
     All that a front knows of one worker.
@@ -51,6 +106,7 @@ class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
         built, disabled): they are answered with 503 and this text.
     @ivar remedy: what an operator could do about C{closed}; shown in development, with C{output}.
     @ivar output: the last lines that explain C{closed} (a compiler's output, a dying worker's last words).
+    @ivar in_flight_max: requests that one front has in hand for this worker, those that wait included; 0: no limit.
     """
 
     name: str
@@ -65,6 +121,10 @@ class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_s: float = 60.0
     balance: str = "least_in_flight"
     hash_on: str = "ip"
+    sticky: StickyRule | None = None
+    outlier: OutlierRule = OutlierRule()
+    retry: RetryRule = RetryRule()
+    in_flight_max: int = 0
     waiting_max: int = 1000
     waiting_timeout_s: float = 30.0
     queue_threshold: int = 10
@@ -83,7 +143,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a front treats its clients; units as in the names."""
+    """
+    How a front treats its clients; units as in the names.
+
+    @ivar read_bytes_min_per_s: a client that sends a request's body more slowly is sent away; 0: only silence counts.
+    @ivar in_flight_max: requests that one front has in hand; 0: no limit.
+    """
 
     read_timeout_s: float = 30.0
     write_timeout_s: float = 30.0
@@ -91,6 +156,8 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes_max: int = 16384
     body_bytes_max: int = 0
     connections_max: int = 10000
+    read_bytes_min_per_s: int = 0
+    in_flight_max: int = 0
     trusted_proxies: tuple[str, ...] = ()
     access_log: str = ""
     access_log_format: str = "combined"
@@ -102,9 +169,14 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routing(Message, frozen=True, tag=True, kw_only=True):
-    """The complete picture. A front that has it needs nothing else."""
+    """
+    The complete picture. A front that has it needs nothing else.
+
+    @ivar secret: what all fronts of a server know and nobody else does; the same for as long as the server runs.
+    """
 
     version: int
+    secret: bytes = b""
     http: HTTPSettings = HTTPSettings()
     routes: tuple[Route, ...] = ()
     workers: tuple[WorkerRouting, ...] = ()
@@ -170,18 +242,23 @@ class EndpointLoad(msgspec.Struct, frozen=True, kw_only=True):
 
     @ivar answered: responses whose head came from the worker, of any status.
     @ivar failed: exchanges that the worker broke.
+    @ivar ejected: whether it is left alone now because too many went wrong.
     """
 
     id: str
     in_flight: int = 0
     answered: int = 0
     failed: int = 0
+    ejected: bool = False
 
 
 class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
     """
     Counters of one worker since the front started.
 
+    @ivar ejections: times that an endpoint was left alone because too many exchanges went wrong.
+    @ivar retries: requests that were sent again after the worker broke them.
+    @ivar unretried: requests that could have been, but for the budget.
     @ivar latency: counts of exchanges by duration; bucket I{i} holds those under C{LATENCY_BOUNDS_S[i]}, the last
         one the rest.
     """
@@ -190,6 +267,9 @@ class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     requests: int = 0
     errors: int = 0
+    ejections: int = 0
+    retries: int = 0
+    unretried: int = 0
     latency: tuple[int, ...] = ()
 
 
