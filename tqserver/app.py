@@ -43,7 +43,7 @@ from .process.spawn import Spawner
 from .process.spec import Address
 from .process.usage import Usage, measure
 from .supervisor.fronts import Fronts
-from .supervisor.interfaces import IBuilds, IWorkerLogs
+from .supervisor.interfaces import IBuilds, IWorkerLogs, WorkerTotals
 from .supervisor.launch import Launcher
 from .supervisor.listening import Listeners, ListenFault
 from .supervisor.routing import metrics_endpoint
@@ -52,6 +52,9 @@ from .supervisor.status import to_json
 from .watch import make_watcher
 
 _log = Logger("tqserver")
+
+SECRET_BYTES = 32
+"""What the fronts share is as long as the hash that it is used for."""
 
 WELL = frozenset(["healthy", "disabled", "static", "idle", "stopped"])
 """States of workers that are as they should be."""
@@ -142,6 +145,7 @@ class Server(Service):
             random.random,
             time.time,
             self._reconfigured,
+            os.urandom(SECRET_BYTES),
         )
         self._fronts.start()
         self.supervisor.startService()
@@ -212,7 +216,9 @@ class Server(Service):
 
     def _metrics(self) -> bytes:
         """What Prometheus is told."""
-        status, workers = self.supervisor.status(), self._fronts.load().workers
+        status, load = self.supervisor.status(), self._fronts.load()
+        nothing = WorkerTotals()
+        totals = {worker.name: load.workers.get(worker.name, nothing) for worker in status.workers}
         return render(
             Sample(
                 version=status.version,
@@ -232,8 +238,12 @@ class Server(Service):
                         restarts=worker.deaths,
                         requests=worker.requests,
                         errors=worker.errors,
+                        ejected=sum(instance.ejected > 0 for instance in worker.instances),
+                        ejections=totals[worker.name].ejections,
+                        retries=totals[worker.name].retries,
+                        unretried=totals[worker.name].unretried,
                         waiting=worker.waiting,
-                        latency=workers[worker.name].latency if worker.name in workers else (),
+                        latency=totals[worker.name].latency,
                     )
                     for worker in status.workers
                 ],

@@ -17,6 +17,10 @@ def worker(name: str, **facts: object) -> WorkerSample:
         "restarts": 3,
         "requests": 100,
         "errors": 4,
+        "ejected": 1,
+        "ejections": 6,
+        "retries": 7,
+        "unretried": 8,
         "waiting": 5,
         "latency": (10, 20, 30),
     }

@@ -116,6 +116,7 @@ class RestartTests(SynchronousTestCase):
             ({"http": HTTPConfig(listen=(ListenConfig(port=81),))}, ("server.port",)),
             ({"http": HTTPConfig(listen=(ListenConfig(address="::", port=81),))}, ("server.host", "server.port")),
             ({"http": HTTPConfig(listen=(ListenConfig(unix="/a", port=0),))}, ("server.listen",)),
+            ({"http": HTTPConfig(listen=(ListenConfig(proxy_protocol=True),))}, ("server.listen",)),
             ({"http": HTTPConfig(listen=(ListenConfig(), ListenConfig(port=81)))}, ("server.listen",)),
             ({"http": HTTPConfig(fronts=2)}, ("server.fronts",)),
             ({"admin_socket": "/a"}, ("admin.socket",)),

@@ -45,6 +45,8 @@ class ServerTests(SynchronousTestCase):
                     header_bytes_max=16384,
                     body_bytes_max=0,
                     connections_max=10000,
+                    read_bytes_min_per_s=0,
+                    in_flight_max=0,
                     trusted_proxies=(),
                     log_file=f"{base}/logs/server_{{date}}.log",
                     access_log=f"{base}/logs/access_{{date}}.log",
@@ -179,6 +181,32 @@ class ServerTests(SynchronousTestCase):
             self.assertTrue(problem.path.startswith("server.listen[1]"), problem.path)
             self.assertIn(message, problem.message)
 
+    def test_proxied_listeners(self) -> None:
+        """A listener whose connections tell whose they are; the same place with and without is the same place."""
+        trusted = "server:\n  trusted_proxies: [10.0.0.0/8, unix]\n  listen:\n"
+        text = trusted + "  - {port: 80, proxy_protocol: true}\n  - {unix: a.sock, proxy_protocol: yes}\n"
+        self.assertEqual(
+            server_in(self.base, text).http.listen,
+            (
+                ListenConfig(address="0.0.0.0", port=80, proxy_protocol=True),
+                ListenConfig(unix=f"{self.base}/a.sock", port=0, proxy_protocol=True),
+            ),
+        )
+        problem = only(self.fault(trusted + "  - {port: 80, proxy_protocol: true}\n  - {port: 80}\n"))
+        self.assertIn("listens where the listener on line 4 does", problem.message)
+
+    def test_proxied_by_nobody(self) -> None:
+        """A listener on which nobody would be believed, and so everybody refused, is a mistake."""
+        for trusted, entry, missing in (
+            ("[]", "{port: 80, proxy_protocol: true}", "network"),
+            ("[unix]", "{port: 80, proxy_protocol: true}", "network"),
+            ("[10.0.0.0/8]", "{unix: a.sock, proxy_protocol: true}", "unix"),
+        ):
+            text = f"server:\n  trusted_proxies: {trusted}\n  listen:\n  - {{port: 81}}\n  - {entry}\n"
+            problem = only(self.fault(text))
+            self.assertEqual((problem.line, problem.path), (5, "server.listen[1].proxy_protocol"))
+            self.assertIn(missing, problem.hint)
+
     def test_free_ports(self) -> None:
         """Two listeners on free ports are two listeners."""
         self.assertEqual(len(server_in(self.base, "server: {listen: [{port: 0}, {port: 0}]}\n").http.listen), 2)
@@ -190,9 +218,9 @@ class ServerTests(SynchronousTestCase):
 
     def test_networks(self) -> None:
         """Trusted networks are CIDR; a slip in the mask names the network that was meant."""
-        text = "server: {trusted_proxies: [10.0.0.0/8, 192.0.2.1, '2001:db8::/32']}\n"
+        text = "server: {trusted_proxies: [10.0.0.0/8, 192.0.2.1, '2001:db8::/32', Unix]}\n"
         http = server_in(self.base, text).http
-        self.assertEqual(http.trusted_proxies, ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"))
+        self.assertEqual(http.trusted_proxies, ("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "unix"))
         self.assertIn("10.0.0.0/8", only(self.fault("server: {trusted_proxies: [10.1.2.3/8]}\n")).hint)
         self.assertIn("no network", only(self.fault("server: {trusted_proxies: [example.org]}\n")).message)
 

@@ -148,7 +148,6 @@ class KeyTests(SynchronousTestCase):
         for text in (
             "admin:\n  listen: {address: 127.0.0.1, port: 1}\n",
             "server:\n  listen: [{port: 1, tls: {certificate: a}}]\n",
-            "server:\n  listen: [{port: 1, proxy_protocol: true}]\n",
         ):
             (problem,) = server_of(text)[1]
             self.assertEqual(problem.line, 2)
@@ -301,6 +300,7 @@ class GarbageTests(SynchronousTestCase):
     @given(SYNTAX)
     @example("a: &a [*a]")
     @example("path: &a {<<: *a}")
+    @example("<<: *a\u2028<<")
     def test_syntax(self, text: str) -> None:
         """Pieces of YAML and of our keys in any order."""
         self.assert_answer(text.encode())

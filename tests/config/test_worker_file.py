@@ -11,14 +11,17 @@ from tqserver.config.model import (
     BunConfig,
     GoConfig,
     HealthConfig,
+    OutlierConfig,
     PHPConfig,
     PHPPoolConfig,
     ProcessConfig,
     PythonConfig,
     RecycleConfig,
     RestartConfig,
+    RetryConfig,
     RouteConfig,
     ScalingConfig,
+    StickyConfig,
     WaitingLineConfig,
     WorkerConfig,
 )
@@ -78,6 +81,17 @@ class DefaultTests(WorkerCase):
                 waiting=WaitingLineConfig(requests_max=1000, timeout_s=30),
                 balance="least_in_flight",
                 hash_on="ip",
+                sticky=StickyConfig(cookie="", secure=None, age_max_s=0),
+                outlier=OutlierConfig(
+                    failures=5,
+                    window_s=10,
+                    eject_s=1,
+                    eject_max_s=30,
+                    ejected_percent_max=50,
+                    on=("connect", "break"),
+                ),
+                retry=RetryConfig(attempts=3, budget_percent=20, min_per_s=10),
+                in_flight_max=0,
                 health=HealthConfig(type="http", path="/health", interval_s=5, timeout_s=0.5, failures=3, successes=1),
                 restart=RestartConfig(
                     policy="always", backoff_initial_s=0.1, backoff_max_s=30, window_s=60, deaths_max=5
@@ -95,6 +109,19 @@ class DefaultTests(WorkerCase):
                 ignore=(),
             ),
         )
+
+    def test_left_alone_for_long(self) -> None:
+        """A first time that is longer than the usual longest is the longest, unless that is said to be shorter."""
+        outlier = self.worker("path: /\noutlier: {eject_seconds: 60}\n").outlier
+        self.assertEqual((outlier.eject_s, outlier.eject_max_s), (60, 60))
+        problem = self.problem("path: /\noutlier:\n  eject_seconds: 5\n  max_eject_seconds: 2\n")
+        self.assertEqual((problem.line, problem.path), (4, "outlier.max_eject_seconds"))
+
+    def test_cookie_is_set_anyhow(self) -> None:
+        """Secure is a matter of how the client comes, unless it is said."""
+        sticky = self.worker("path: /\nsticky: {cookie: at, secure: auto, max_age_seconds: 60}\n").sticky
+        self.assertEqual(sticky, StickyConfig(cookie="at", secure=None, age_max_s=60))
+        self.assertIs(self.worker("path: /\nsticky: {cookie: at, secure: no}\n").sticky.secure, False)
 
     def test_server_values(self) -> None:
         """What the worker does not say itself is the server's."""

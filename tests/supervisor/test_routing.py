@@ -5,8 +5,16 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.config.model import HTTPConfig, Project, RouteConfig, ScalingConfig
-from tqserver.plane.messages import Endpoint, FastCGITarget, Route
+from tqserver.config.model import (
+    HTTPConfig,
+    OutlierConfig,
+    Project,
+    RetryConfig,
+    RouteConfig,
+    ScalingConfig,
+    StickyConfig,
+)
+from tqserver.plane.messages import Endpoint, FastCGITarget, OutlierRule, RetryRule, Route, StickyRule
 from tqserver.process.spec import Address
 from tqserver.supervisor.routing import METRICS, Closed, Picture, routing
 
@@ -32,6 +40,27 @@ class RoutingTests(SynchronousTestCase):
         (worker,) = made.workers
         self.assertEqual((made.version, worker.generation, worker.strip_prefix), (3, 2, False))
         self.assertEqual(worker.endpoints, (Endpoint(id="api.2.5", host="127.0.0.1", port=9001, concurrency_max=7),))
+
+    def test_resilience(self) -> None:
+        """The fronts are told when to leave endpoints alone, to try again, whom to bring back, and when to stop."""
+        config = worker_config(
+            sticky=StickyConfig(cookie="at", secure=True, age_max_s=60),
+            outlier=OutlierConfig(failures=3, on=("gateway",)),
+            retry=RetryConfig(attempts=2),
+            in_flight_max=9,
+        )
+        made = routing(1, project(config, http=HTTPConfig(in_flight_max=7, read_bytes_min_per_s=5)), {}, b"secret")
+        (worker,) = made.workers
+        self.assertEqual(worker.sticky, StickyRule(cookie="at", secure=True, age_max_s=60))
+        self.assertEqual(worker.outlier, OutlierRule(failures=3, on=("gateway",)))
+        self.assertEqual((worker.retry, worker.in_flight_max), (RetryRule(attempts=2), 9))
+        self.assertEqual((made.secret, made.http.in_flight_max, made.http.read_bytes_min_per_s), (b"secret", 7, 5))
+        self.assertIsNone(routing(1, project(worker_config()), {}).workers[0].sticky)
+
+    def test_rules_as_usual(self) -> None:
+        """What is not configured is for the fronts as they have it themselves."""
+        (worker,) = routing(1, project(worker_config()), {}).workers
+        self.assertEqual((worker.outlier, worker.retry), (OutlierRule(), RetryRule()))
 
     def test_php(self) -> None:
         """A PHP worker is spoken to in FastCGI, with as many connections as its pool has children."""

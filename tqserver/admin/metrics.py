@@ -31,6 +31,10 @@ class WorkerSample:
     @ivar instances: how many are in which state.
     @ivar memory_bytes: resident, of all instances.
     @ivar restarts: instances that died and were started again.
+    @ivar ejected: how many instances some front leaves alone now because too many requests went wrong.
+    @ivar ejections: how often that was the case.
+    @ivar retries: requests that were sent again after an instance broke them.
+    @ivar unretried: those that could have been, but for the budget.
     @ivar latency: counts by duration; one more than there are bounds.
     """
 
@@ -41,6 +45,10 @@ class WorkerSample:
     restarts: int
     requests: int
     errors: int
+    ejected: int
+    ejections: int
+    retries: int
+    unretried: int
     waiting: int
     latency: Sequence[int]
 
@@ -98,6 +106,22 @@ class _Collector(Collector):
         restarts = CounterMetricFamily(
             "tqserver_worker_restarts", "Instances that died and were started again.", labels=["worker"]
         )
+        ejected = GaugeMetricFamily(
+            "tqserver_worker_ejected",
+            "Instances that are left alone for a while because too many requests went wrong.",
+            labels=["worker"],
+        )
+        ejections = CounterMetricFamily(
+            "tqserver_worker_ejections", "How often an instance was left alone.", labels=["worker"]
+        )
+        retries = CounterMetricFamily(
+            "tqserver_worker_retries", "Requests that were sent again after an instance broke them.", labels=["worker"]
+        )
+        unretried = CounterMetricFamily(
+            "tqserver_worker_unretried",
+            "Requests that were not sent again because too many others had been.",
+            labels=["worker"],
+        )
         for worker in workers:
             label = [worker.name]
             up.add_metric(label, int(worker.up))
@@ -108,7 +132,11 @@ class _Collector(Collector):
             requests.add_metric(label, worker.requests)
             errors.add_metric(label, worker.errors)
             restarts.add_metric(label, worker.restarts)
-        return up, instances, memory, waiting, requests, errors, restarts
+            ejected.add_metric(label, worker.ejected)
+            ejections.add_metric(label, worker.ejections)
+            retries.add_metric(label, worker.retries)
+            unretried.add_metric(label, worker.unretried)
+        return up, instances, memory, waiting, requests, errors, restarts, ejected, ejections, retries, unretried
 
     def _latency(self) -> Metric:
         """Time from giving a request to an instance to the end of its answer."""

@@ -110,9 +110,10 @@ def restart_keys(old: ServerConfig, new: ServerConfig) -> tuple[str, ...]:
 
 def _single(server: ServerConfig) -> ListenConfig | None:
     """The only listener, if it is one that C{server.host} and C{server.port} could have said."""
-    if len(server.http.listen) != 1 or server.http.listen[0].unix is not None:
+    if len(server.http.listen) != 1:
         return None
-    return server.http.listen[0]
+    listen = server.http.listen[0]
+    return None if listen.unix is not None or listen.proxy_protocol else listen
 
 
 def compare(old: Project, new: Project) -> ProjectDiff:

@@ -18,6 +18,7 @@ from ..errors import Problem
 Mode = Literal["development", "production"]
 WorkerType = Literal["go", "bun", "php", "python", "command", "static", "queue"]
 Balance = Literal["round_robin", "least_in_flight", "random_two", "hash"]
+FailureKind = Literal["connect", "break", "timeout", "gateway", "5xx"]
 HealthType = Literal["http", "tcp", "fastcgi", "notify", "none"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 
@@ -31,6 +32,8 @@ class ListenConfig:
     address: str = "0.0.0.0"
     port: int = 8080
     unix: str | None = None
+    proxy_protocol: bool = False
+    """Whether each connection begins by telling whose it is."""
 
 
 @frozen(kw_only=True)
@@ -47,9 +50,13 @@ class HTTPConfig:
     header_bytes_max: int = 16 * 1024
     body_bytes_max: int = 0
     """0: no limit."""
+    read_bytes_min_per_s: int = 0
+    """Of a request's body; 0: only silence counts."""
     connections_max: int = 10_000
+    in_flight_max: int = 0
+    """Requests that a front has in hand; 0: no limit."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks in CIDR form."""
+    """Networks in CIDR form; C{unix} for whoever comes over a UNIX socket."""
     log_file: str | None = None
     """Absolute path, may hold C{{date}}; L{None}: no file."""
     access_log: str | None = None
@@ -158,6 +165,43 @@ class WaitingLineConfig:
 
     requests_max: int = 1000
     timeout_s: float = 30.0
+
+
+@frozen(kw_only=True)
+class StickyConfig:
+    """The cookie that brings a client back to the instance that it had before."""
+
+    cookie: str = ""
+    """Its name; empty: there is none."""
+    secure: bool | None = None
+    """L{None}: if the client came over an encrypted connection."""
+    age_max_s: int = 0
+    """0: until the client's session ends."""
+
+
+@frozen(kw_only=True)
+class OutlierConfig:
+    """When the fronts leave an instance alone because its requests go wrong."""
+
+    failures: int = 5
+    """In a row; 0: never."""
+    window_s: float = 10.0
+    eject_s: float = 1.0
+    eject_max_s: float = 30.0
+    ejected_percent_max: int = 50
+    """Of the worker's instances."""
+    on: tuple[FailureKind, ...] = ("connect", "break")
+
+
+@frozen(kw_only=True)
+class RetryConfig:
+    """How often requests that an instance broke are sent again."""
+
+    attempts: int = 3
+    """Of one request, the first one included."""
+    budget_percent: int = 20
+    """Of the requests of late."""
+    min_per_s: int = 10
 
 
 @frozen(kw_only=True)
@@ -311,6 +355,11 @@ class WorkerConfig:
     balance: Balance = "least_in_flight"
     hash_on: str = "ip"
     """C{ip}, C{header:NAME} or C{cookie:NAME}; used by C{balance: hash}."""
+    sticky: StickyConfig = StickyConfig()
+    outlier: OutlierConfig = OutlierConfig()
+    retry: RetryConfig = RetryConfig()
+    in_flight_max: int = 0
+    """Requests that one front has in hand for this worker, those that wait included; 0: no limit."""
     health: HealthConfig = HealthConfig()
     restart: RestartConfig = RestartConfig()
     recycle: RecycleConfig = RecycleConfig()

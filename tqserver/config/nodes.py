@@ -87,7 +87,7 @@ def compose(data: bytes) -> yaml.Node | None:
         _measure(text)
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        raise _syntax_mistake(error)
+        raise _syntax_mistake(error, len((text + ".").splitlines()))
     except yaml.YAMLError as error:
         raise Mistake(Wrong(0, "", f"is not YAML: {shown(str(error))}", "mend the syntax"))
 
@@ -142,10 +142,14 @@ def _measure(text: str) -> None:
             )
 
 
-def _syntax_mistake(error: yaml.MarkedYAMLError) -> Mistake:
-    """What the YAML parser says, with its line, and the remedy where it is a usual one."""
+def _syntax_mistake(error: yaml.MarkedYAMLError, lines: int) -> Mistake:
+    """
+    What the YAML parser says, with its line, and the remedy where it is a usual one.
+
+    @param lines: that there are; libyaml counts some of Unicode's separators twice.
+    """
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 0
+    line = min(mark.line + 1, lines) if mark else 0
     said = error.problem or error.context or "unknown syntax"
     begun = error.context_mark
     if error.context and begun is not None and begun.line + 1 < line:

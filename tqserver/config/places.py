@@ -12,7 +12,7 @@ import yaml
 
 from .model import ListenConfig, RouteConfig
 from .nodes import Mistake, Wrong, closest, joined, line_of, mapping, mistake, pairs, shown
-from .values import Read, file_path, plain, whole
+from .values import Read, boolean, file_path, plain, whole
 
 ROUTES_MAX = 100
 """Of one worker."""
@@ -122,8 +122,10 @@ def host_name(node: yaml.Node, path: str) -> str:
 
 
 def network(node: yaml.Node, path: str) -> str:
-    """Read a network in CIDR form, or a single address."""
+    """Read a network in CIDR form, a single address, or C{unix}."""
     value = plain(node, path, "a network").strip()
+    if value.lower() == "unix":
+        return "unix"
     try:
         return str(ip_network(value))
     except ValueError:
@@ -131,7 +133,7 @@ def network(node: yaml.Node, path: str) -> str:
     try:
         whole_network = ip_network(value, strict=False)
     except ValueError:
-        raise mistake(node, path, f"is no network: {shown(value)}", "such as 10.0.0.0/8 or 192.0.2.1")
+        raise mistake(node, path, f"is no network: {shown(value)}", "such as 10.0.0.0/8 or 192.0.2.1, or unix")
     raise mistake(node, path, f"has bits beyond its mask: {shown(value)}", f"write {whole_network}")
 
 
@@ -165,8 +167,14 @@ def socket_path(node: yaml.Node, path: str) -> str:
 
 def listener(node: yaml.Node, path: str) -> ListenConfig:
     """Read one entry of C{server.listen}; the path of a UNIX socket is as written."""
-    reads: dict[str, Read[object]] = {"address": address, "port": port, "unix": socket_path}
+    reads: dict[str, Read[object]] = {
+        "address": address,
+        "port": port,
+        "unix": socket_path,
+        "proxy_protocol": boolean,
+    }
     found = _entry(node, path, reads, "address and port, or unix", _later)
+    proxy_protocol = bool(found.pop("proxy_protocol", False))
     unix = found.get("unix")
     if unix is not None and len(found) > 1:
         raise mistake(node, path, "has unix and also address or port", "make it two listeners")
@@ -174,12 +182,13 @@ def listener(node: yaml.Node, path: str) -> ListenConfig:
         raise mistake(node, path, "has neither port nor unix", "write {address: 0.0.0.0, port: 8080} or {unix: PATH}")
     where, number = found.get("address", "0.0.0.0"), found.get("port", 0)
     assert isinstance(where, str) and isinstance(number, int) and (unix is None or isinstance(unix, str))
-    return ListenConfig(unix=unix, port=0) if unix is not None else ListenConfig(address=where, port=number)
+    if unix is not None:
+        return ListenConfig(unix=unix, port=0, proxy_protocol=proxy_protocol)
+    return ListenConfig(address=where, port=number, proxy_protocol=proxy_protocol)
 
 
 _later = {
     "tls": "put a proxy that speaks TLS in front and list it in server.trusted_proxies",
-    "proxy_protocol": "let the proxy send X-Forwarded-For and list it in server.trusted_proxies",
 }
 """Keys of a listener that the contract has and this version has not, with what to do meanwhile."""
 

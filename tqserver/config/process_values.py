@@ -149,6 +149,14 @@ def signal(node: yaml.Node, path: str) -> str:
     return value
 
 
+def cookie_name(node: yaml.Node, path: str) -> str:
+    """Read the name of a cookie (RFC 6265 section 4.1.1)."""
+    value = plain(node, path, "the name of a cookie").strip()
+    if _TOKEN.fullmatch(value) is None:
+        raise mistake(node, path, f"is no name of a cookie: {shown(value)}", "such as instance")
+    return value
+
+
 def hash_on(node: yaml.Node, path: str) -> str:
     """Read what C{balance: hash} goes by."""
     value = plain(node, path, "ip, header:NAME or cookie:NAME")

@@ -36,6 +36,9 @@ FRONTS_MAX = 256
 CONNECTIONS_MAX = 1_000_000
 """Of one front: the highest fs.nr_open of usual systems."""
 
+READ_RATE_MAX = 1024 * 1024 * 1024
+"""Bytes per second; no client needs to be faster."""
+
 LOG_FILE = "logs/server_{date}.log"
 ACCESS_LOG = "logs/access_{date}.log"
 PUBLIC = "public"
@@ -66,6 +69,8 @@ SERVER = Shape(
         Key("server.max_header_bytes", size(1024, 1024 * 1024), "http.header_bytes_max"),
         Key("server.max_body_bytes", size(), "http.body_bytes_max"),
         Key("server.max_connections", whole(1, CONNECTIONS_MAX), "http.connections_max"),
+        Key("server.max_in_flight", whole(0, CONNECTIONS_MAX, remedy="0 is no limit"), "http.in_flight_max"),
+        Key("server.min_read_bytes_per_second", size(0, READ_RATE_MAX), "http.read_bytes_min_per_s"),
         Key("server.trusted_proxies", each(network, "networks"), "http.trusted_proxies"),
         Key("server.log_file", log_path("date")),
         Key("server.access_log", log_path("date")),
@@ -163,7 +168,7 @@ def _mode(found: Found, flag: str | None, environ: Mapping[str, str]) -> Mode:
 
 
 def _http(found: Found, project: str, cores: int) -> HTTPConfig:
-    return found.fill(
+    http: HTTPConfig = found.fill(
         HTTPConfig,
         "http",
         listen=_listeners(found, project),
@@ -172,6 +177,23 @@ def _http(found: Found, project: str, cores: int) -> HTTPConfig:
         access_log=_optional(found, project, "server.access_log", ACCESS_LOG),
         public=_optional(found, project, "server.public", PUBLIC),
     )
+    _check_proxied(found, http)
+    return http
+
+
+def _check_proxied(found: Found, http: HTTPConfig) -> None:
+    """Report listeners on which nobody is believed, so that every connection would be refused."""
+    if "server.trusted_proxies" in found.failed or "server.listen" not in found:
+        return
+    unix = "unix" in http.trusted_proxies
+    networks = len(http.trusted_proxies) - unix
+    lines = lines_of_items(found.values["server.listen"].node)
+    for index, entry in enumerate(http.listen):
+        if entry.proxy_protocol and not (networks if entry.unix is None else unix):
+            missing = "unix" if entry.unix is not None else "the address or network of the proxy"
+            message = "believes nobody: server.trusted_proxies does not list who speaks it"
+            path = f"server.listen[{index}].proxy_protocol"
+            found.wrongs.append(Wrong(lines[index], path, message, f"add {missing} to server.trusted_proxies"))
 
 
 def _optional(found: Found, project: str, key: str, default: str) -> str | None:
@@ -196,16 +218,19 @@ def _listeners(found: Found, project: str) -> tuple[ListenConfig, ...]:
     for key in ("server.host", "server.port"):
         found.check(key not in found, (key,), "is of no use beside server.listen", "remove it, or add it to the list")
     listeners: list[ListenConfig] = []
+    places: list[tuple[str, int, str | None]] = []
     lines = lines_of_items(found.values["server.listen"].node)
     for index, entry in enumerate(listed):
         assert isinstance(entry, ListenConfig)
         if entry.unix is not None:
             entry = evolve(entry, unix=absolute(project, entry.unix))
+        place = entry.address, entry.port, entry.unix
         # Port 0 is another free port each time.
-        if entry in listeners and (entry.unix is not None or entry.port):
-            first = lines[listeners.index(entry)]
+        if place in places and (entry.unix is not None or entry.port):
+            first = lines[places.index(place)]
             message = f"listens where the listener on line {first} does"
             found.wrongs.append(Wrong(lines[index], f"server.listen[{index}]", message, "remove one of the two"))
+        places.append(place)
         listeners.append(entry)
     return tuple(listeners)
 

@@ -17,6 +17,7 @@ from .model import (
     GoConfig,
     HealthConfig,
     HealthType,
+    OutlierConfig,
     PHPConfig,
     PHPPoolConfig,
     ProcessConfig,
@@ -24,9 +25,11 @@ from .model import (
     PythonConfig,
     RecycleConfig,
     RestartConfig,
+    RetryConfig,
     RouteConfig,
     ScalingConfig,
     ServerConfig,
+    StickyConfig,
     WaitingLineConfig,
     WorkerConfig,
     WorkerType,
@@ -106,6 +109,9 @@ def build_worker(
         request_timeout_s=server.http.request_timeout_s,
         scaling=_scaling(found, type_, php),
         waiting=found.fill(WaitingLineConfig, "waiting"),
+        sticky=found.fill(StickyConfig, "sticky"),
+        outlier=_outlier(found),
+        retry=found.fill(RetryConfig, "retry"),
         health=found.fill(HealthConfig, "health", type=_HEALTH[type_][0]),
         restart=_restart(found),
         recycle=_recycle(found),
@@ -214,6 +220,26 @@ def _scaling(found: Found, type_: WorkerType, php: PHPConfig) -> ScalingConfig:
     )
     concurrency = php.pool.workers_max if type_ == "php" else usual.concurrency_max
     return found.fill(ScalingConfig, "scaling", workers_min=low, workers_max=high, concurrency_max=concurrency)
+
+
+def _outlier(found: Found) -> OutlierConfig:
+    """When instances are left alone. A longest time that is not given gives way to a first one that is."""
+    usual = OutlierConfig()
+    outlier = found.fill(
+        OutlierConfig, "outlier", eject_max_s=max(usual.eject_max_s, _seconds(found, "outlier.eject_seconds"))
+    )
+    found.check(
+        outlier.eject_s <= outlier.eject_max_s,
+        ("outlier.eject_seconds", "outlier.max_eject_seconds"),
+        f"contradicts: the first time of {outlier.eject_s:g} s is longer than the longest of {outlier.eject_max_s:g} s",
+        "lower eject_seconds or raise max_eject_seconds",
+    )
+    return outlier
+
+
+def _seconds(found: Found, path: str) -> float:
+    """What a key says, or 0."""
+    return found.get(path, float) or 0.0
 
 
 def _restart(found: Found) -> RestartConfig:

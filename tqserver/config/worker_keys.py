@@ -5,7 +5,7 @@ The table of the keys of C{worker.yaml}, in the order of the documentation. Pure
 from __future__ import annotations
 
 from .places import ROUTES_MAX, route, url_path, url_prefix
-from .process_values import account, argv, environment, hash_on, settings, signal, umask
+from .process_values import account, argv, cookie_name, environment, hash_on, settings, signal, umask
 from .shape import Key, Shape
 from .values import (
     boolean,
@@ -97,6 +97,20 @@ WORKER = Shape(
         Key("queue.timeout_seconds", seconds(), "waiting.timeout_s"),
         Key("balance", choice("round_robin", "least_in_flight", "random_two", "hash"), "balance"),
         Key("hash_on", hash_on, "hash_on"),
+        Key("sticky.cookie", cookie_name, "sticky.cookie"),
+        Key("sticky.secure", or_word("auto", boolean), "sticky.secure"),
+        Key("sticky.max_age_seconds", whole(0, 31_536_000, "seconds"), "sticky.age_max_s"),
+        Key("max_in_flight", whole(0, COUNT_MAX, remedy="0 is no limit"), "in_flight_max"),
+        # What becomes of requests that go wrong.
+        Key("retry.attempts", whole(1, 10, remedy="1 is never again"), "retry.attempts"),
+        Key("retry.budget_percent", whole(0, 100), "retry.budget_percent"),
+        Key("retry.min_per_second", whole(0, 100_000), "retry.min_per_s"),
+        Key("outlier.failures", whole(0, 1000, remedy="0 is never"), "outlier.failures"),
+        Key("outlier.window_seconds", seconds(), "outlier.window_s"),
+        Key("outlier.eject_seconds", seconds(), "outlier.eject_s"),
+        Key("outlier.max_eject_seconds", seconds(), "outlier.eject_max_s"),
+        Key("outlier.max_ejected_percent", whole(0, 100), "outlier.ejected_percent_max"),
+        Key("outlier.counts", each(choice("connect", "break", "timeout", "gateway", "5xx"), "failures"), "outlier.on"),
         # Whether it is well, and what happens when not.
         Key("health.type", choice("http", "tcp", "fastcgi", "notify", "none"), "health.type"),
         Key("health.path", url_path, "health.path"),

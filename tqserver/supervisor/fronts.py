@@ -449,6 +449,7 @@ def _add(endpoints: dict[str, EndpointTotals], workers: dict[str, WorkerTotals],
             in_flight=before.in_flight + (endpoint.in_flight if alive else 0),
             answered=before.answered + endpoint.answered,
             failed=before.failed + endpoint.failed,
+            ejected=before.ejected + (endpoint.ejected if alive else 0),
         )
     for worker in load.workers:
         known = workers.get(worker.name, nothing)
@@ -456,6 +457,9 @@ def _add(endpoints: dict[str, EndpointTotals], workers: dict[str, WorkerTotals],
             waiting=known.waiting + (worker.waiting if alive else 0),
             requests=known.requests + worker.requests,
             errors=known.errors + worker.errors,
+            ejections=known.ejections + worker.ejections,
+            retries=known.retries + worker.retries,
+            unretried=known.unretried + worker.unretried,
             latency=tuple(map(sum, zip(known.latency, worker.latency, strict=False)))
             if known.latency
             else worker.latency,

@@ -23,11 +23,13 @@ class EndpointTotals:
     @ivar in_flight: exchanges now.
     @ivar answered: responses whose head came from the instance; never decreases.
     @ivar failed: exchanges that it broke; never decreases.
+    @ivar ejected: how many fronts leave it alone now because too many went wrong.
     """
 
     in_flight: int = 0
     answered: int = 0
     failed: int = 0
+    ejected: int = 0
 
 
 @frozen(kw_only=True)
@@ -38,12 +40,18 @@ class WorkerTotals:
     @ivar waiting: requests that wait for an endpoint now.
     @ivar requests: all that were routed to the worker; never decreases.
     @ivar errors: those that were answered by us instead of the worker, with a 5xx; never decreases.
+    @ivar ejections: times that a front left an instance alone; never decreases.
+    @ivar retries: requests that were sent again after an instance broke them; never decreases.
+    @ivar unretried: requests that could have been, but for the budget; never decreases.
     @ivar latency: counts by duration, as in L{tqserver.plane.messages.WorkerLoad}.
     """
 
     waiting: int = 0
     requests: int = 0
     errors: int = 0
+    ejections: int = 0
+    retries: int = 0
+    unretried: int = 0
     latency: tuple[int, ...] = ()
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from ..config.model import HTTPConfig, Project, ServerConfig, WorkerConfig
-from ..plane.messages import Endpoint, FastCGITarget, HTTPSettings, Route, Routing, WorkerRouting
+from ..plane.messages import (
+    Endpoint,
+    FastCGITarget,
+    HTTPSettings,
+    OutlierRule,
+    RetryRule,
+    Route,
+    Routing,
+    StickyRule,
+    WorkerRouting,
+)
 from ..process.spec import Address
 
 OUTPUT_LINES_MAX = 100
@@ -54,13 +64,14 @@ class Picture:
     closed: Closed = OPEN
 
 
-def routing(version: int, project: Project, pictures: Mapping[str, Picture]) -> Routing:
+def routing(version: int, project: Project, pictures: Mapping[str, Picture], secret: bytes = b"") -> Routing:
     """
     The complete picture.
 
     A worker that is disabled keeps its routes, so that its clients are told so, unless another worker has them now.
 
     @param pictures: by worker name; a worker without one is open and has no endpoint.
+    @param secret: what all fronts know and nobody else does.
     """
     workers = sorted(project.workers, key=lambda worker: worker.name)
     routes = _routes(workers)
@@ -73,7 +84,7 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture]) -> 
         if all((route.host, route.prefix) != ("", metrics.prefix) for route in routes):
             routes += (metrics,)
             routings.append(WorkerRouting(name=METRICS, type="metrics", endpoints=(metrics_endpoint(server),)))
-    return Routing(version=version, http=http_settings(server), routes=routes, workers=tuple(routings))
+    return Routing(version=version, secret=secret, http=http_settings(server), routes=routes, workers=tuple(routings))
 
 
 def metrics_endpoint(server: ServerConfig) -> Endpoint:
@@ -91,6 +102,8 @@ def http_settings(server: ServerConfig) -> HTTPSettings:
         header_bytes_max=http.header_bytes_max,
         body_bytes_max=http.body_bytes_max,
         connections_max=http.connections_max,
+        read_bytes_min_per_s=http.read_bytes_min_per_s,
+        in_flight_max=http.in_flight_max,
         trusted_proxies=http.trusted_proxies,
         access_log=http.access_log or "",
         access_log_format=http.access_log_format,
@@ -143,6 +156,10 @@ def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRoutin
         request_timeout_s=config.request_timeout_s,
         balance=config.balance,
         hash_on=config.hash_on,
+        sticky=StickyRule(**asdict(config.sticky)) if config.sticky.cookie else None,
+        outlier=OutlierRule(**asdict(config.outlier)),
+        retry=RetryRule(**asdict(config.retry)),
+        in_flight_max=config.in_flight_max,
         waiting_max=config.waiting.requests_max,
         waiting_timeout_s=config.waiting.timeout_s,
         queue_threshold=config.scaling.queue_threshold,

@@ -94,6 +94,7 @@ class Supervisor(Service):
         chance: Callable[[], float],
         wall_clock: Callable[[], float],
         on_server: Callable[[ServerConfig], None] = lambda server: None,
+        secret: bytes = b"",
     ) -> None:
         """
         @param project: the configuration to begin with.
@@ -101,6 +102,7 @@ class Supervisor(Service):
         @param chance: gives random numbers from [0, 1).
         @param wall_clock: gives seconds since the epoch.
         @param on_server: told each new server configuration, for those who are not told here (launcher, ports, logs).
+        @param secret: what all fronts shall know and nobody else.
         """
         self.configuration = Configuration(project, load, wall_clock)
         self.workers: dict[str, Worker] = {}
@@ -111,6 +113,7 @@ class Supervisor(Service):
         self._builds = builds
         self._fronts = fronts
         self._measure = measure
+        self._secret = secret
         self._on_server = on_server
         self._started_at = reactor.seconds()
         self._pending: IDelayedCall | None = None
@@ -270,7 +273,7 @@ class Supervisor(Service):
     def _publish(self) -> None:
         """Hand the fronts the picture if it has changed, and then ask for what has left it."""
         pictures = {name: worker.picture() for name, worker in self.workers.items() if not worker.removed}
-        new = routing(self.routing.version, self.project, pictures)
+        new = routing(self.routing.version, self.project, pictures, self._secret)
         if new != self.routing and self.life is not Life.ENDING:
             self.routing = msgspec.structs.replace(new, version=new.version + 1)
             self._fronts.publish(self.routing)

@@ -32,6 +32,7 @@ class InstanceStatus:
     @ivar last_health_check: wall clock seconds; 0 before the first.
     @ivar health: what was wrong at that check, or empty.
     @ivar memory: resident bytes of the whole process group, 0 if unknown.
+    @ivar ejected: how many fronts give it no requests for a while because too many went wrong.
     @ivar restarts: deaths that were followed by a new instance in the same place.
     """
 
@@ -46,6 +47,7 @@ class InstanceStatus:
     health: str
     in_flight: int
     served: int
+    ejected: int
     memory: int
     restarts: int
     last_exit: ExitStatus | None

@@ -119,6 +119,7 @@ def _instance(worker: Worker, slot: Slot) -> InstanceStatus:
         health=instance.checked if instance is not None else "",
         in_flight=totals.in_flight,
         served=totals.answered,
+        ejected=totals.ejected,
         memory=instance.memory_bytes if instance is not None and alive else 0,
         restarts=max(slot.restarts, 0),
         last_exit=_exit(slot.history.last),
