@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.http1.test_server import Wire
+from tqserver.front.accepting import SCARCE_PAUSE_S
 from tqserver.front.service import IDLE_LEAVE_S, FrontService
 from tqserver.plane.link import Decoder, encode, upward
 from tqserver.plane.messages import (
@@ -34,16 +36,36 @@ GET = b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n"
 WAITING = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+class Listening:
+    """
+    A listening socket.
+
+    @ivar backlog: clients that wait to be accepted.
+    @ivar error: what accept(2) says instead.
+    """
+
+    def __init__(self) -> None:
+        self.backlog = 0
+        self.error = 0
+
+    def accept(self) -> None:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        if not self.backlog:
+            raise BlockingIOError
+        self.backlog -= 1
+
+
 @implementer(IListeningPort)
 class Port:
-    """A listening port. C{backlog} clients are accepted when it is read."""
+    """A listening port."""
 
     def __init__(self, fd: int, factory: Factory, reactor: Reactor) -> None:
         self.factory = factory
         self.reactor = reactor
         self.reading = True
         self.listening = True
-        self.backlog = 0
+        self.waiting = self.socket = Listening()
         self.numberAccepts = 0
 
     def startReading(self) -> None:
@@ -53,8 +75,11 @@ class Port:
         self.reading = False
 
     def doRead(self) -> None:
-        while self.backlog:
-            self.backlog -= 1
+        for _ in range(self.numberAccepts):
+            try:
+                self.socket.accept()
+            except BlockingIOError:
+                return
             self.reactor.arrive(self)
 
     def stopListening(self) -> None:
@@ -94,6 +119,8 @@ class Reactor(MemoryReactorClock):
 class FrontCase(SynchronousTestCase):
     """A front with one listening socket, whose supervisor is this test."""
 
+    proxied = False
+
     def setUp(self) -> None:
         self.reactor = Reactor()
         self.finished: list[str] = []
@@ -101,7 +128,8 @@ class FrontCase(SynchronousTestCase):
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
         listening = socket.socket(socket.AF_INET)
-        self.service.start(theirs.detach(), [listening.detach()])
+        fds = [listening.detach()]
+        self.service.start(theirs.detach(), [] if self.proxied else fds, fds if self.proxied else [])
         self._decoder: Decoder[Upward] = upward()
         self.version = 0
 
@@ -219,6 +247,30 @@ class ServiceTests(FrontCase):
         self.assertIsNone(self.service.site.access_log)
 
 
+class ProxiedTests(FrontCase):
+    """A listener where connections tell whose they are."""
+
+    proxied = True
+
+    def test_told(self) -> None:
+        """The client is who a trusted proxy says; the log has it."""
+        path = os.path.abspath(self.mktemp())
+        self.route(access_log=path, access_log_format="{client}", trusted_proxies=("unix",))
+        wire = self.client()
+        self.assertEqual(self.ask(wire, b"PROXY TCP4 192.0.2.7 198.51.100.1 5 443\r\n"), b"")
+        self.assertTrue(self.ask(wire).startswith(b"HTTP/1.1 200 "))
+        self.reactor.advance(1)
+        with open(path) as log:
+            self.assertEqual(log.read(), "192.0.2.7\n")
+
+    def test_not_believed(self) -> None:
+        """Who is not trusted is refused, and as soon as it is, let in."""
+        self.route()
+        self.assertIsNone(self.reactor.listening[0].factory.buildProtocol(None))
+        self.route(trusted_proxies=("unix",))
+        self.assertIsNotNone(self.reactor.listening[0].factory.buildProtocol(None))
+
+
 class LimitTests(FrontCase):
     """No more connections than there may be."""
 
@@ -250,6 +302,48 @@ class LimitTests(FrontCase):
         port.numberAccepts = 100
         self.client()
         self.assertEqual(port.numberAccepts, 2)
+
+    def test_out_of_descriptors(self) -> None:
+        """Without descriptors clients wait in the kernel; now and then it is tried whether they can be accepted."""
+        self.route()
+        port = self.reactor.listening[0]
+        port.waiting.backlog = 3
+        for error in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            port.waiting.error = error
+            self.assertTrue(port.reading)
+            port.numberAccepts = 10
+            port.doRead()
+            self.assertEqual((port.reading, len(self.reactor.clients)), (False, 0))
+            self.reactor.advance(SCARCE_PAUSE_S)
+        port.waiting.error = 0
+        self.assertTrue(port.reading)
+        port.doRead()
+        self.assertEqual(len(self.reactor.clients), 3)
+
+    def test_out_of_descriptors_at_the_limit(self) -> None:
+        """Both reasons to wait have to be gone before somebody is accepted."""
+        self.route(connections_max=1)
+        port = self.reactor.listening[0]
+        port.waiting.error = errno.EMFILE
+        port.numberAccepts = 1
+        port.doRead()
+        first = self.client()
+        self.reactor.advance(SCARCE_PAUSE_S)
+        self.assertFalse(port.reading)
+        port.doRead()
+        self.lose(first)
+        self.assertFalse(port.reading)
+        self.reactor.advance(SCARCE_PAUSE_S)
+        self.assertTrue(port.reading)
+
+    def test_other_errors(self) -> None:
+        """Everything else that accept(2) says is the port's own affair."""
+        self.route()
+        port = self.reactor.listening[0]
+        port.waiting.error = errno.ECONNABORTED
+        port.numberAccepts = 1
+        self.assertRaises(ConnectionAbortedError, port.doRead)
+        self.assertTrue(port.reading)
 
     def test_limit_changes(self) -> None:
         """A raised limit is felt at once, and so is a lowered one."""
@@ -296,7 +390,7 @@ class RetireTests(FrontCase):
         port = self.reactor.listening[0]
         self.tell(Retire(timeout_s=10.0, close_listeners=True))
         self.assertTrue(port.listening)
-        port.backlog = 2
+        port.waiting.backlog = 2
         self.reactor.advance(IDLE_LEAVE_S)
         self.assertFalse(port.listening)
         self.assertEqual((len(self.reactor.clients), self.finished), (2, []))
@@ -305,13 +399,30 @@ class RetireTests(FrontCase):
             self.lose(wire)
         self.assertEqual(self.finished, ["finished"])
 
+    def test_last_front_without_descriptors(self) -> None:
+        """At a stop, who cannot be accepted for want of descriptors is accepted when others have gone, not reset."""
+        wire = self.client()
+        port = self.reactor.listening[0]
+        self.tell(Retire(timeout_s=10.0, close_listeners=True))
+        port.waiting.backlog, port.waiting.error = 1, errno.EMFILE
+        self.reactor.advance(IDLE_LEAVE_S)
+        self.reactor.pump([SCARCE_PAUSE_S] * 5)
+        self.assertTrue(port.listening)
+        self.lose(wire)
+        self.assertEqual(self.finished, [])
+        port.waiting.error = 0
+        self.reactor.pump([SCARCE_PAUSE_S] * 2)
+        self.assertEqual((port.listening, len(self.reactor.clients)), (False, 2))
+        self.lose(self.reactor.clients[1])
+        self.assertEqual(self.finished, ["finished"])
+
     def test_accepted_at_the_limit(self) -> None:
         """What waits in a socket that was not read because of the limit is served before a stop."""
         self.route(connections_max=1)
         wire = self.client()
         port = self.reactor.listening[0]
         self.assertFalse(port.reading)
-        port.backlog = 1
+        port.waiting.backlog = 1
         self.tell(Retire(timeout_s=10.0, close_listeners=True))
         self.reactor.advance(IDLE_LEAVE_S)
         self.assertEqual(len(self.reactor.clients), 2)

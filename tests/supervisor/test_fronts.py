@@ -245,15 +245,21 @@ class DeathTests(FrontsCase):
         self.start()
         self.fronts.publish(routing(1, "a"))
         load = Load(
-            endpoints=(EndpointLoad(id="a", in_flight=2, answered=7, failed=1),),
-            workers=(WorkerLoad(name="api", waiting=3, requests=9, latency=(1, 2)),),
+            endpoints=(EndpointLoad(id="a", in_flight=2, answered=7, failed=1, ejected=True),),
+            workers=(
+                WorkerLoad(name="api", waiting=3, requests=9, ejections=4, retries=5, unretried=6, latency=(1, 2)),
+            ),
         )
         self.says(0, load)
         self.says(1, load)
-        self.assertEqual(self.fronts.load().endpoints["a"], EndpointTotals(in_flight=4, answered=14, failed=2))
+        self.assertEqual(
+            self.fronts.load().endpoints["a"], EndpointTotals(in_flight=4, answered=14, failed=2, ejected=2)
+        )
         self.die(0)
         totals = self.fronts.load()
-        self.assertEqual(totals.endpoints["a"], EndpointTotals(in_flight=2, answered=14, failed=2))
+        self.assertEqual(totals.endpoints["a"], EndpointTotals(in_flight=2, answered=14, failed=2, ejected=1))
+        api = totals.workers["api"]
+        self.assertEqual((api.ejections, api.retries, api.unretried), (8, 10, 12))
         self.assertEqual((totals.workers["api"].waiting, totals.workers["api"].latency), (3, (2, 4)))
         self.fronts.publish(routing(2))
         self.assertNotIn("a", {each for each in self.fronts.load().endpoints if each not in ("a",)})

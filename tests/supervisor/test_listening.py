@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,15 +24,27 @@ class ListeningTests(SynchronousTestCase):
     def test_a_socket_for_each_front(self) -> None:
         """Each front has a socket of its own, all at the same port, so that the kernel spreads connections."""
         listeners = self.open(ListenConfig(address="127.0.0.1", port=0), fronts=3)
-        ports = {listening.getsockname()[1] for sockets in listeners.slots for listening in sockets}
+        ports = {listening.socket.getsockname()[1] for sockets in listeners.slots for listening in sockets}
         self.assertEqual(([len(sockets) for sockets in listeners.slots], len(ports)), ([1, 1, 1], 1))
         (port,) = ports
         self.assertEqual(listeners.addresses, [f"http://127.0.0.1:{port}"])
 
+    def test_proxy_protocol(self) -> None:
+        """It is known of each socket whether its connections tell whose they are."""
+        listeners = self.open(
+            ListenConfig(address="127.0.0.1", port=0),
+            ListenConfig(address="127.0.0.1", port=0, proxy_protocol=True),
+            ListenConfig(unix=os.path.join(tempfile.mkdtemp(), "a.sock"), proxy_protocol=True),
+        )
+        self.assertEqual(
+            [[listening.proxy_protocol for listening in sockets] for sockets in listeners.slots],
+            [[False, True, True]] * 2,
+        )
+
     def test_waiting_connections_survive(self) -> None:
         """A connection that nobody has accepted waits as long as the socket is open here."""
         listeners = self.open(ListenConfig(address="127.0.0.1", port=0), fronts=1)
-        (listening,) = listeners.slots[0]
+        listening = listeners.slots[0][0].socket
         inherited = listening.dup()
         client = socket.create_connection(listening.getsockname(), 5)
         self.addCleanup(client.close)
@@ -45,7 +58,7 @@ class ListeningTests(SynchronousTestCase):
         """Before the end new connections are kept out, and those that wait are not harmed, whatever they send."""
         for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=os.path.abspath(self.mktemp()))):
             listeners = self.open(config, fronts=1)
-            (listening,) = listeners.slots[0]
+            listening = listeners.slots[0][0].socket
             address = listening.getsockname()
             client = socket.socket(listening.family)
             self.addCleanup(client.close)

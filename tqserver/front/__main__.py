@@ -1,5 +1,6 @@
 """
-A front as a process: C{python -m tqserver.front --control FD --listen FD …}, started by the supervisor.
+A front as a process: C{python -m tqserver.front --control FD --listen FD … --listen-proxied FD …}, started by the
+supervisor.
 
 The file descriptors are inherited. Nobody starts this by hand.
 """
@@ -57,6 +58,13 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tqserver.front")
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the pipe to the supervisor")
     parser.add_argument("--listen", type=int, action="append", default=[], help="listening file descriptor")
+    parser.add_argument(
+        "--listen-proxied",
+        type=int,
+        action="append",
+        default=[],
+        help="likewise, of a socket where each connection begins with a PROXY protocol header",
+    )
     options = parser.parse_args(arguments)
 
     _choose_reactor()
@@ -79,7 +87,7 @@ def main(arguments: list[str]) -> None:
         reactor.callLater(0, reactor.stop)
 
     service = FrontService(reactor, finished, None if hard == resource.RLIM_INFINITY else hard)  # type: ignore[arg-type]
-    reactor.callWhenRunning(service.start, options.control, options.listen)
+    reactor.callWhenRunning(service.start, options.control, options.listen, options.listen_proxied)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # The supervisor gets the signals, and says over the pipe what is to be done.
         signal.signal(name, signal.SIG_IGN)

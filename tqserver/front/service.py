@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
-from twisted.internet.interfaces import IListeningPort, IReactorSocket
+from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -20,6 +20,7 @@ from ..http1.exchange import ServerExchange
 from ..http1.factory import HTTPServerFactory, ServerSettings
 from ..http1.head import RequestHead, ResponseHead
 from ..http1.outbox import Outbox
+from ..http1.proxied import ProxiedFactory
 from ..http1.server import HTTPServerConnection
 from ..http1.sweep import Sweep
 from ..plane.link import Link, OneLink, downward
@@ -35,9 +36,9 @@ from ..plane.messages import (
     Upward,
     WorkerSaid,
 )
+from .accepting import SCARCE_PAUSE_S, Accepting, IAcceptingReactor
 from .access_log import AccessLog
 from .forward_http import IReactor
-from .ports import adopt_unix_port
 from .site import Site
 
 _log = Logger()
@@ -58,14 +59,8 @@ DESCRIPTORS_OURS = 64
 DESCRIPTORS_EACH = 2
 """File descriptors that a client may cost: its connection and one to a worker, or a file."""
 
-ACCEPTS_STEP = 20
-"""By so many C{tcp.Port} raises what it accepts in one go."""
 
-ACCEPTS_MAX = 65536
-"""More than the kernel lets wait."""
-
-
-class IFrontReactor(IReactor, IReactorSocket):
+class IFrontReactor(IReactor, IAcceptingReactor):
     """What a front needs of its reactor."""
 
 
@@ -86,8 +81,6 @@ class FrontService:
         self._finished = finished
         self._ended = False
         self._retiring = False
-        self._paused = False
-        self._rationing = False
         self._sweep = Sweep(reactor)
         loop = getattr(reactor, "event_loop", None)
         # uvloop's transports write at once, Twisted's own at the end of the turn.
@@ -96,22 +89,27 @@ class FrontService:
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep, outbox)
         self._factory.serve = self.site.serve  # type: ignore[assignment]
         self._factory.on_count = self._counted
-        self._ports: list[IListeningPort] = []
+        self._proxied = ProxiedFactory(self._factory, self.site.trusts)
+        self._accepting = Accepting(reactor)
+        self._listen_fds: list[tuple[int, ServerFactory]] = []
         self._listening = True
+        self._cut_at = 0.0
         self._link: Link[Downward] = Link(downward(), self._heard, self._abandoned)
         self._last_load: Load | None = None
         self._load_loop = LoopingCall(self._tell_load)
         self._load_loop.clock = reactor
         self._settings = HTTPSettings()
 
-    def start(self, control_fd: int, listen_fds: Sequence[int]) -> None:
+    def start(self, control_fd: int, listen_fds: Sequence[int], proxied_fds: Sequence[int] = ()) -> None:
         """
         Connect to the supervisor. Clients are accepted when the first routing has come.
 
         @param control_fd: our end of the pipe.
         @param listen_fds: listening sockets.
+        @param proxied_fds: likewise, of those where each connection begins with a PROXY protocol header.
         """
-        self._listen_fds = list(listen_fds)
+        self._listen_fds += [(fd, self._factory) for fd in listen_fds]
+        self._listen_fds += [(fd, self._proxied) for fd in proxied_fds]
         self._reactor.adoptStreamConnection(control_fd, socket.AF_UNIX, OneLink(self._link))
         os.close(control_fd)
         self._say(Started(pid=os.getpid()))
@@ -169,14 +167,8 @@ class FrontService:
 
     def _listen(self) -> None:
         fds, self._listen_fds = self._listen_fds, []
-        for fd in fds:
-            with socket.socket(fileno=os.dup(fd)) as listening:
-                family = listening.family
-            if family == socket.AF_UNIX:
-                self._ports.append(adopt_unix_port(self._reactor, fd, self._factory))
-            else:
-                self._ports.append(self._reactor.adoptStreamPort(fd, family, self._factory))
-            os.close(fd)
+        for fd, factory in fds:
+            self._accepting.listen(fd, factory)
 
     def _connections_max(self) -> int:
         """What is configured, or fewer if there would not be a file descriptor for each."""
@@ -185,37 +177,9 @@ class FrontService:
 
     def _counted(self, count: int) -> None:
         """Accept no more than we may have: the rest waits in the kernel."""
-        limit = self._connections_max()
-        self._ration(limit - count)
-        if count >= limit and not self._paused:
-            self._paused = True
-            for port in self._ports:
-                port.stopReading()  # type: ignore[attr-defined]
-        elif self._paused and count < limit and not self._retiring:
-            self._paused = False
-            for port in self._ports:
-                port.startReading()  # type: ignore[attr-defined]
+        self._accepting.set_room(self._connections_max() - count)
         if self._retiring:
             self._finish_if_empty()
-
-    def _ration(self, room: int) -> None:
-        """Have the ports accept no more in one go than there is room for."""
-        scarce = False
-        for port in self._ports:
-            accepts: int = port.numberAccepts  # type: ignore[attr-defined]
-            if accepts + ACCEPTS_STEP > room:
-                scarce = True
-                port.numberAccepts = max(1, min(accepts, room))  # type: ignore[attr-defined]
-        if scarce and not self._rationing:
-            # When it has accepted as many as it wanted, a port wants more the next time.
-            self._rationing = True
-            self._reactor.callLater(0, self._ration_again)
-
-    def _ration_again(self) -> None:
-        self._rationing = False
-        room = self._connections_max() - len(self._factory.connections)
-        for port in self._ports:
-            port.numberAccepts = max(1, min(port.numberAccepts, room))  # type: ignore[attr-defined]
 
     def serve(self, exchange: ServerExchange) -> None:
         """A request has come."""
@@ -237,6 +201,7 @@ class FrontService:
         if self._retiring:
             return
         self._retiring = True
+        self._cut_at = self._reactor.seconds() + message.timeout_s
         self._tell_load()
         self._factory.leave()
         if message.close_listeners:
@@ -247,12 +212,12 @@ class FrontService:
         self._reactor.callLater(message.timeout_s, self._cut)
 
     def _close_listeners(self) -> None:
-        """Accept what there is, and no more: closing a socket resets what waits in it."""
-        ports, self._ports = self._ports, []
-        for port in ports:
-            port.numberAccepts = ACCEPTS_MAX  # type: ignore[attr-defined]
-            port.doRead()  # type: ignore[attr-defined]
-            port.stopListening()
+        """Accept what there is, and no more."""
+        if not self._accepting.accept_waiting() and self._reactor.seconds() < self._cut_at:
+            # Those who cannot be accepted for want of descriptors can be when others have gone.
+            self._reactor.callLater(SCARCE_PAUSE_S, self._close_listeners)
+            return
+        self._accepting.close()
         self._listening = False
         self._close_idle()
         self._finish_if_empty()

@@ -174,6 +174,10 @@ class Site:
 
     # The client's side.
 
+    def trusts(self, peer: str) -> bool:
+        """Whether the word of an address is taken about who the client is."""
+        return self._forwarding.is_trusted(peer)
+
     def serve(self, exchange: IExchange) -> None:
         """Take care of an exchange until it is over."""
         head = exchange.head

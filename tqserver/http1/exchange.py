@@ -28,6 +28,7 @@ class Carrier(Shape):
     client_port: int
     server_host: str
     server_port: int
+    secure: bool
     leaving: bool
     write_paused: bool
 
@@ -83,7 +84,6 @@ class ServerExchange:
     request_id = ""
     response_headers: Headers = []
     """Never changed in place."""
-    secure = False
     started = 0.0
     status = 0
     sent_bytes = 0
@@ -110,6 +110,10 @@ class ServerExchange:
         self._connection = connection
         self.head = head
         self.client_host = connection.client_host
+
+    @property
+    def secure(self) -> bool:
+        return self._connection.secure
 
     @property
     def client_port(self) -> int:

@@ -41,6 +41,28 @@ class Observer(Shape):
         """The answer to what is no request, and the occasion to log it."""
 
 
+class Client(Shape):
+    """A client's connection, as far as its factory and the owner of that are concerned."""
+
+    leaving: bool
+
+    @property
+    def deadline(self) -> float:
+        """For the sweep."""
+
+    def timed_out(self, now: float) -> None:
+        """For the sweep."""
+
+    def leave(self) -> None:
+        """Serve what has begun, tell the client to go elsewhere with the next request."""
+
+    def close_if_idle(self, since: float) -> bool:
+        """Close, if nothing of a request has come since a moment; say whether it was."""
+
+    def cut(self) -> None:
+        """Close at once."""
+
+
 class HTTPServerFactory(ServerFactory):
     """
     Makes client connections and knows those that are open.
@@ -71,7 +93,7 @@ class HTTPServerFactory(ServerFactory):
         self.settings = settings
         self.sweep = sweep
         self.outbox = outbox or Outbox()
-        self.connections: set[HTTPServerConnection] = set()
+        self.connections: set[Client] = set()
         self.leaving = False
         self.on_count: Callable[[int], None] = lambda count: None
         self._date = b""
@@ -82,14 +104,14 @@ class HTTPServerFactory(ServerFactory):
         connection.factory = self
         return connection
 
-    def connected(self, connection: HTTPServerConnection) -> None:
+    def connected(self, connection: Client) -> None:
         """A client has come."""
         connection.leaving = self.leaving
         self.connections.add(connection)
         self.sweep.add(connection)
         self.on_count(len(self.connections))
 
-    def lost(self, connection: HTTPServerConnection) -> None:
+    def lost(self, connection: Client) -> None:
         """A client has gone."""
         self.connections.discard(connection)
         self.sweep.discard(connection)

@@ -41,6 +41,7 @@ class RequestReader:
 
     client_host = server_host = ""
     client_port = server_port = 0
+    secure = False
     leaving = False
     write_paused = False
 

@@ -182,8 +182,8 @@ class Fronts:
         child_fds[0] = null
         arguments = []
         for number, listening in enumerate(self._slots[slot], CONTROL_FD + 1):
-            child_fds[number] = listening.fileno()
-            arguments += ["--listen", str(number)]
+            child_fds[number] = listening.socket.fileno()
+            arguments += ["--listen-proxied" if listening.proxy_protocol else "--listen", str(number)]
         command = [
             *("setsid", "setpriv", "--pdeathsig", "KILL", "--"),
             *(sys.executable, "-m", "tqserver.front", "--control", str(CONTROL_FD), *arguments),

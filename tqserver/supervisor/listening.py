@@ -15,6 +15,7 @@ import stat
 import struct
 from collections.abc import Sequence
 
+from attrs import frozen
 from twisted.logger import Logger
 
 from ..config.model import ListenConfig
@@ -27,6 +28,18 @@ BACKLOG = 4096
 
 class ListenFault(Exception):
     """A listener cannot be opened; the text says which, why and what would mend it."""
+
+
+@frozen
+class Listening:
+    """
+    One listening socket.
+
+    @ivar proxy_protocol: whether each connection on it begins by telling whose it is.
+    """
+
+    socket: socket.socket
+    proxy_protocol: bool = False
 
 
 class Listeners:
@@ -43,20 +56,20 @@ class Listeners:
 
         @raise ListenFault: one of them cannot be opened.
         """
-        self.slots: list[list[socket.socket]] = [[] for _ in range(fronts)]
+        self.slots: list[list[Listening]] = [[] for _ in range(fronts)]
         self.addresses: list[str] = []
         self._paths: list[tuple[str, int]] = []
         try:
             for config in listen:
                 if config.unix is not None:
-                    self._open_unix(config.unix)
+                    self._open_unix(config.unix, config.proxy_protocol)
                 else:
-                    self._open_tcp(config.address, config.port)
+                    self._open_tcp(config.address, config.port, config.proxy_protocol)
         except BaseException:
             self.close()
             raise
 
-    def _open_tcp(self, address: str, port: int) -> None:
+    def _open_tcp(self, address: str, port: int, proxy_protocol: bool) -> None:
         try:
             family, _, _, _, sockaddr = socket.getaddrinfo(
                 address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
@@ -73,7 +86,7 @@ class Listeners:
             probe.close()
         for sockets in self.slots:
             listening = socket.socket(family, socket.SOCK_STREAM)
-            sockets.append(listening)
+            sockets.append(Listening(listening, proxy_protocol))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
@@ -85,7 +98,7 @@ class Listeners:
         host = f"[{address}]" if ":" in address else address
         self.addresses.append(f"http://{'localhost' if address in ('0.0.0.0', '::') else host}:{port}")
 
-    def _open_unix(self, path: str) -> None:
+    def _open_unix(self, path: str, proxy_protocol: bool) -> None:
         try:
             if stat.S_ISSOCK(os.stat(path).st_mode):
                 # Left behind by a server that was killed: the lock of the project says that nobody else is here.
@@ -103,7 +116,7 @@ class Listeners:
             raise ListenFault(f"Cannot listen on {path}: {error.strerror}.")
         listening.setblocking(False)
         for sockets in self.slots:
-            sockets.append(listening.dup())
+            sockets.append(Listening(listening.dup(), proxy_protocol))
         listening.close()
         self.addresses.append(path)
 
@@ -117,15 +130,15 @@ class Listeners:
         """
         for sockets in self.slots:
             for listening in sockets:
-                if listening.family != socket.AF_UNIX:
-                    _drop_syn(listening)
+                if listening.socket.family != socket.AF_UNIX:
+                    _drop_syn(listening.socket)
         self._unlink()
 
     def close(self) -> None:
         """Close our copies of the sockets; a front that still has its own goes on."""
         for sockets in self.slots:
             for listening in sockets:
-                listening.close()
+                listening.socket.close()
             sockets.clear()
         self._unlink()
 

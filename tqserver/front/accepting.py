@@ -1,0 +1,190 @@
+"""
+Accepting clients: no more than there is room for, and none that could not be served.
+
+Clients that we do not accept wait in the kernel, which is better than to accept them and close. There are two reasons
+to leave them there: as many are here as may be, or there is no file descriptor left. What the reactor would do about
+the latter is to accept with one that it has kept for this, and to close: to those clients, nobody would be here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorSocket, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from ..http1.connecting import SCARCE
+from .ports import adopt_unix_port
+
+_log = Logger()
+
+SCARCE_PAUSE_S = 0.1
+"""When there were no descriptors, it is tried again after this: seldom enough to cost nothing."""
+
+COMPLAIN_PERIOD_S = 60.0
+"""The operator is told of that at most this often."""
+
+ACCEPTS_STEP = 20
+"""By so many C{tcp.Port} raises what it accepts in one go."""
+
+ACCEPTS_MAX = 65536
+"""More than the kernel lets wait."""
+
+
+class IAcceptingReactor(IReactorSocket, IReactorTime):
+    """What is needed of a reactor."""
+
+
+class ScarceSocket:
+    """
+    A listening socket as a port sees it, but that without descriptors it has nobody waiting, and says so.
+    """
+
+    def __init__(self, listening: socket.socket, scarce: Callable[[OSError], None]) -> None:
+        """
+        @param scarce: is told the kernel's error.
+        """
+        self._listening = listening
+        self._accept = listening.accept
+        self._scarce = scarce
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """
+        Accept somebody (accept(2)).
+
+        @raise BlockingIOError: nobody waits, or nobody can be accepted.
+        """
+        try:
+            return self._accept()
+        except OSError as error:
+            if error.errno not in SCARCE:
+                raise
+            self._scarce(error)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the socket's own."""
+        return getattr(self._listening, name)
+
+
+class Accepting:
+    """
+    The listening ports of a front.
+
+    @ivar short: whether there were no descriptors, and it was not tried again yet.
+    """
+
+    def __init__(self, reactor: IAcceptingReactor) -> None:
+        self._reactor = reactor
+        self._ports: list[Any] = []
+        self._room = ACCEPTS_MAX
+        self._reading = True
+        self._rationing = False
+        self._again: IDelayedCall | None = None
+        self._quiet_until = 0.0
+
+    @property
+    def short(self) -> bool:
+        return self._again is not None
+
+    def listen(self, fd: int, factory: ServerFactory) -> None:
+        """
+        Accept from a listening socket.
+
+        @param fd: its descriptor; it is ours from now on.
+        """
+        with socket.socket(fileno=os.dup(fd)) as listening:
+            family = listening.family
+        port: Any
+        if family == socket.AF_UNIX:
+            port = adopt_unix_port(self._reactor, fd, factory)
+        else:
+            port = self._reactor.adoptStreamPort(fd, family, factory)
+        os.close(fd)
+        port.socket = ScarceSocket(port.socket, self._out_of_descriptors)
+        self._ports.append(port)
+        if not self._reading:
+            port.stopReading()
+
+    def set_room(self, room: int) -> None:
+        """
+        Accept so many more at most. Need be told whenever it changes.
+        """
+        self._room = room
+        self._ration()
+        self._decide()
+
+    def _decide(self) -> None:
+        """Read from the ports, or not."""
+        reading = self._room > 0 and self._again is None
+        if reading is not self._reading:
+            self._reading = reading
+            for port in self._ports:
+                if reading:
+                    port.startReading()
+                else:
+                    port.stopReading()
+
+    # No more in one go than there is room for.
+
+    def _ration(self) -> None:
+        scarce = False
+        for port in self._ports:
+            accepts: int = port.numberAccepts
+            if accepts + ACCEPTS_STEP > self._room:
+                scarce = True
+                port.numberAccepts = max(1, min(accepts, self._room))
+        if scarce and not self._rationing:
+            # When it has accepted as many as it wanted, a port wants more the next time.
+            self._rationing = True
+            self._reactor.callLater(0, self._ration_again)
+
+    def _ration_again(self) -> None:
+        self._rationing = False
+        for port in self._ports:
+            port.numberAccepts = max(1, min(port.numberAccepts, self._room))
+
+    # No descriptors.
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        if self._again is None:
+            self._again = self._reactor.callLater(SCARCE_PAUSE_S, self._try_again)
+            self._decide()
+        now = self._reactor.seconds()
+        if now >= self._quiet_until:
+            self._quiet_until = now + COMPLAIN_PERIOD_S
+            _log.warn("new clients have to wait: {error}", error=error.strerror)
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._decide()
+
+    # The end.
+
+    def accept_waiting(self) -> bool:
+        """
+        Accept everybody who waits, room or not: closing a socket resets what waits in it.
+
+        @return: whether nobody waits any more; else there were no descriptors, and it can be tried again.
+        """
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        for port in self._ports:
+            port.numberAccepts = ACCEPTS_MAX
+            port.doRead()
+        return self._again is None
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        ports, self._ports = self._ports, []
+        for port in ports:
+            port.stopListening()
