@@ -149,6 +149,7 @@ class FrontService:
             idle_timeout_s=http.idle_timeout_s,
             header_bytes_max=http.header_bytes_max,
             body_bytes_max=http.body_bytes_max,
+            read_bytes_min_per_s=http.read_bytes_min_per_s,
         )
         if (http.access_log, http.access_log_format) != (old.access_log, old.access_log_format):
             if isinstance(self.site.access_log, AccessLog):

@@ -29,6 +29,7 @@ class ServerSettings:
     idle_timeout_s: float = 120.0
     header_bytes_max: int = 16 * 1024
     body_bytes_max: int = 0
+    read_bytes_min_per_s: int = 0
 
 
 class Observer(Shape):

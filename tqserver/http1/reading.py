@@ -14,6 +14,7 @@ import httptools
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import Headers
+from .pace import Pace
 from .strict import request_head
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class RequestReader:
     _framing_bytes = 0
     _body_follows: ServerExchange | None = None
     _primed = False
+    _pace: Pace | None = None
+    """Of the body that is being read, if there is a least pace."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
@@ -194,6 +197,8 @@ class RequestReader:
         if exchange is None or self._fault is not None:
             return
         self._framing_bytes = 0
+        if self._pace is not None:
+            self._pace.took += len(data)
         limit = self.factory.settings.body_bytes_max
         if limit and exchange.head.content_length is None:
             self._body_bytes += len(data)
@@ -211,4 +216,9 @@ class RequestReader:
         if self._headers:
             # Trailers are nobody's, least of all the next request's (RFC 9110 section 6.5.1).
             self._headers = []
+        self._body_read(exchange)
         exchange.body_end()
+
+    def _body_read(self, exchange: ServerExchange) -> None:
+        """The last of a body has been read."""
+        self._pace = None

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import last_response
+from .pace import Pace
 from .progress import can_half_close, unsent_bytes
 from .reading import RequestReader
 from .sweep import NEVER
@@ -157,8 +158,21 @@ class HTTPServerConnection(RequestReader, Protocol):
         """The client has so long to send some more of the body, if it is the client whom we wait for."""
         exchange = self._exchange
         if exchange is not None and exchange is self._reading and exchange.wants_body:
-            self.deadline = self.factory.clock.seconds() + self.factory.settings.read_timeout_s
+            now, settings = self.factory.clock.seconds(), self.factory.settings
+            self.deadline = now + settings.read_timeout_s
+            if settings.read_bytes_min_per_s:
+                if self._pace is None:
+                    self._pace = Pace()
+                self.deadline = min(self.deadline, self._pace.go(now))
         else:
+            self.deadline = NEVER
+            if self._pace is not None:
+                self._pace.stop()
+
+    def _body_read(self, exchange: ServerExchange) -> None:
+        super()._body_read(exchange)
+        if exchange is self._exchange and not self.write_paused:
+            # From now on it is not the client whom we wait for.
             self.deadline = NEVER
 
     def _expect_progress(self) -> None:
@@ -348,6 +362,9 @@ class HTTPServerConnection(RequestReader, Protocol):
             self._fault = ClientFault("The request took too long to arrive.", status=408)
             self._refuse(self._fault)
         elif state is _EXCHANGE and not self.write_paused:
+            if self._pace is not None and self._pace.kept(now, self.factory.settings.read_bytes_min_per_s):
+                self._expect_body()
+                return
             self._fault = ClientFault("The request's body took too long to arrive.", status=408)
             self.deadline = NEVER
             self._misread()
