@@ -185,6 +185,26 @@ class RestTests(ResilienceCase):
         self.reply(self.connect())
         self.assertEqual(exchange.status, 200)
 
+    def fail_for_want_of_descriptors(self) -> None:
+        """The oldest connection that is being opened cannot be, for we have no descriptor."""
+        factory = self.reactor.tcpClients[self._connected][2]
+        self._connected += 1
+        factory.clientConnectionFailed(None, Failure(ConnectBindError(errno.EMFILE, "Too many open files")))
+
+    def test_descriptors_are_made(self) -> None:
+        """When we cannot connect for want of descriptors and some can be freed, it is tried again at once."""
+        room = [True, False]
+        self.site._make_room = lambda: room.pop(0)
+        self.route(endpoint(1), outlier=OutlierRule(failures=1))
+        exchange = self.ask(method=b"POST", body=b"x")
+        self.fail_for_want_of_descriptors()
+        self.assertEqual(self.opening, 1)
+        self.fail_for_want_of_descriptors()
+        self.assertEqual(self.opening, 0)
+        self.reactor.advance(REST_S)
+        self.reply(self.connect())
+        self.assertEqual((exchange.status, self.ejected, self.site.load().workers[0].errors), (200, [], 0))
+
     def test_no_descriptors(self) -> None:
         """When we cannot connect for want of descriptors, requests wait, and the worker is not blamed."""
         self.route(endpoint(1), outlier=OutlierRule(failures=1))
@@ -197,9 +217,7 @@ class RestTests(ResilienceCase):
         self.reply(kept)
         exchange = self.ask(method=b"POST", body=b"x")
         for _ in range(2):
-            factory = self.reactor.tcpClients[self._connected][2]
-            self._connected += 1
-            factory.clientConnectionFailed(None, Failure(ConnectBindError(errno.EMFILE, "Too many open files")))
+            self.fail_for_want_of_descriptors()
         self.assertEqual((exchange.status, self.ejected, self.site.load().workers[0].errors), (0, [], 0))
 
 

@@ -148,7 +148,7 @@ class RefusalTests(ProxiedCase):
             self.send(wire, bytes([byte]))
         self.clock.advance(0.5)
         self.assertTrue(wire.disconnected)
-        self.assertEqual(self.complaints, ["the header did not come in time"])
+        self.assertEqual(self.complaints, ["it did not come in time"])
 
     def test_complaints_are_few(self) -> None:
         """However many are refused, the log is told now and then."""

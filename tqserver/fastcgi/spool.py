@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import tempfile
 
-from ..errors import ServerFault
+from ..errors import Fault, ScarceFault, ServerFault
+from ..http1.connecting import is_scarce
 
 MEMORY_BYTES_MAX = 64 * 1024
 """Bodies up to this size never see the disk."""
@@ -17,7 +18,9 @@ READ_BYTES = 65528
 """One full STDIN record."""
 
 
-def _fault(error: OSError) -> ServerFault:
+def _fault(error: OSError) -> Fault:
+    if is_scarce(error):
+        return ScarceFault("The server is busy.", str(error))
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ServerFault("There is no room for the request's body.", str(error), status=507)
     return ServerFault("The request's body could not be kept.", str(error), status=500)

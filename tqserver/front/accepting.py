@@ -4,6 +4,10 @@ Accepting clients: no more than there is room for, and none that could not be se
 Clients that we do not accept wait in the kernel, which is better than to accept them and close. There are two reasons
 to leave them there: as many are here as may be, or there is no file descriptor left. What the reactor would do about
 the latter is to accept with one that it has kept for this, and to close: to those clients, nobody would be here.
+
+Those who are here need descriptors, too: for connections to workers, for files. Else all of them would go to clients,
+and each would wait for one that nobody gives back. So some are kept in reserve for that, and nobody is accepted until
+the reserve is whole again.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ _log = Logger()
 SCARCE_PAUSE_S = 0.1
 """When there were no descriptors, it is tried again after this: seldom enough to cost nothing."""
 
+RESERVE_PAUSE_S = 1.0
+"""When the reserve was given up it is not taken back before this: whoever needed it has not opened anything yet."""
+
 COMPLAIN_PERIOD_S = 60.0
 """The operator is told of that at most this often."""
 
@@ -34,6 +41,50 @@ ACCEPTS_STEP = 20
 
 ACCEPTS_MAX = 65536
 """More than the kernel lets wait."""
+
+
+RESERVED = 16
+"""Descriptors for the needs of those who are here: so many of them make progress at once, whatever happens."""
+
+
+def _open_nothing() -> int:
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+
+class Reserve:
+    """Descriptors that are open for nothing, so that they can be closed when others are needed."""
+
+    def __init__(self, count: int = RESERVED, take: Callable[[], int] = _open_nothing) -> None:
+        """
+        @param take: opens something, or raises C{OSError}.
+        """
+        self._count = count
+        self._take = take
+        self._held: list[int] = []
+
+    def fill(self) -> bool:
+        """
+        Take what is missing.
+
+        @return: whether nothing is any more.
+        """
+        try:
+            while len(self._held) < self._count:
+                self._held.append(self._take())
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> bool:
+        """
+        Give back all.
+
+        @return: whether there was anything.
+        """
+        held, self._held = self._held, []
+        for fd in held:
+            os.close(fd)
+        return bool(held)
 
 
 class IAcceptingReactor(IReactorSocket, IReactorTime):
@@ -75,22 +126,20 @@ class ScarceSocket:
 class Accepting:
     """
     The listening ports of a front.
-
-    @ivar short: whether there were no descriptors, and it was not tried again yet.
     """
 
-    def __init__(self, reactor: IAcceptingReactor) -> None:
+    def __init__(self, reactor: IAcceptingReactor, reserve: Reserve | None = None) -> None:
+        """
+        @param reserve: of descriptors.
+        """
         self._reactor = reactor
+        self._reserve = reserve or Reserve()
         self._ports: list[Any] = []
         self._room = ACCEPTS_MAX
         self._reading = True
         self._rationing = False
         self._again: IDelayedCall | None = None
         self._quiet_until = 0.0
-
-    @property
-    def short(self) -> bool:
-        return self._again is not None
 
     def listen(self, fd: int, factory: ServerFactory) -> None:
         """
@@ -106,6 +155,7 @@ class Accepting:
         else:
             port = self._reactor.adoptStreamPort(fd, family, factory)
         os.close(fd)
+        self._reserve.fill()
         port.socket = ScarceSocket(port.socket, self._out_of_descriptors)
         self._ports.append(port)
         if not self._reading:
@@ -151,10 +201,25 @@ class Accepting:
 
     # No descriptors.
 
-    def _out_of_descriptors(self, error: OSError) -> None:
+    def make_room(self) -> bool:
+        """
+        Somebody who is here needs a descriptor, and there was none: give up the reserve, and accept nobody until it is
+        whole again.
+
+        @return: whether there was anything left in it.
+        """
+        self._pause(RESERVE_PAUSE_S)
+        return self._reserve.release()
+
+    def _pause(self, delay_s: float) -> None:
         if self._again is None:
-            self._again = self._reactor.callLater(SCARCE_PAUSE_S, self._try_again)
+            self._again = self._reactor.callLater(delay_s, self._try_again)
             self._decide()
+        elif self._again.getTime() < self._reactor.seconds() + delay_s:
+            self._again.reset(delay_s)
+
+    def _out_of_descriptors(self, error: OSError) -> None:
+        self._pause(SCARCE_PAUSE_S)
         now = self._reactor.seconds()
         if now >= self._quiet_until:
             self._quiet_until = now + COMPLAIN_PERIOD_S
@@ -162,6 +227,8 @@ class Accepting:
 
     def _try_again(self) -> None:
         self._again = None
+        if not self._reserve.fill():
+            self._pause(SCARCE_PAUSE_S)
         self._decide()
 
     # The end.
@@ -175,6 +242,7 @@ class Accepting:
         if self._again is not None:
             self._again.cancel()
             self._again = None
+        self._reserve.release()
         for port in self._ports:
             port.numberAccepts = ACCEPTS_MAX
             port.doRead()
@@ -185,6 +253,7 @@ class Accepting:
         if self._again is not None:
             self._again.cancel()
             self._again = None
+        self._reserve.release()
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()

@@ -85,12 +85,14 @@ class FrontService:
         loop = getattr(reactor, "event_loop", None)
         # uvloop's transports write at once, Twisted's own at the end of the turn.
         outbox = Outbox(loop.call_soon if loop is not None else None)
-        self.site = Site(reactor, notify=self._say, sweep=self._sweep, outbox=outbox)
+        self._accepting = Accepting(reactor)
+        self.site = Site(
+            reactor, notify=self._say, sweep=self._sweep, outbox=outbox, make_room=self._accepting.make_room
+        )
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep, outbox)
         self._factory.serve = self.site.serve  # type: ignore[assignment]
         self._factory.on_count = self._counted
         self._proxied = ProxiedFactory(self._factory, self.site.trusts)
-        self._accepting = Accepting(reactor)
         self._listen_fds: list[tuple[int, ServerFactory]] = []
         self._listening = True
         self._cut_at = 0.0

@@ -77,12 +77,14 @@ class Site:
         sweep: Sweep | None = None,
         outbox: Outbox | None = None,
         chance: Callable[[], float] = random.random,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         @param notify: is told what the supervisor wants to know.
         @param access_log: may be replaced later.
         @param outbox: where what is written to workers waits for the end of the turn.
         @param chance: random numbers from [0, 1).
+        @param make_room: frees file descriptors when there are none left; tells whether it could.
         """
         self.reactor = reactor
         self.access_log = access_log
@@ -91,6 +93,7 @@ class Site:
         self.requests = 0
         self._notify = notify
         self._chance = chance
+        self._make_room = make_room
         self._sweep = sweep or Sweep(reactor)
         self._static = StaticFiles(reactor)
         self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox())
@@ -339,12 +342,13 @@ class Site:
                 if endpoint.breaker is not None or worker.minds_status:
                     worker.went_well(endpoint, passage.began, status or exchange.status)
         elif not isinstance(fault, ClientFault):
-            if isinstance(fault, ScarceFault):
-                self._http.spare_descriptors()
-            else:
+            if not isinstance(fault, ScarceFault):
                 endpoint.failed += 1
                 worker.errors += 1
-            worker.went_wrong(endpoint, passage.began, fault)
+                worker.went_wrong(endpoint, passage.began, fault)
+            elif not self._make_room():
+                self._http.spare_descriptors()
+                endpoint.rest(now)
         if endpoint.retired and not endpoint.in_flight:
             self._drained(endpoint)
         if fault is not None and not exchange.over:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ..errors import ClientFault, Fault, ScarceFault
+from ..errors import ClientFault, Fault
 from ..http1.head import Headers
 from ..plane.messages import LATENCY_BOUNDS_S, WorkerLoad, WorkerRouting
 from .admission import absent, worker_too_busy
@@ -179,12 +179,10 @@ class Worker:
 
         @param began: when it was given the request.
         """
-        now = self._clock.seconds()
         kind = failure_kind(fault)
         if kind is not None:
-            self.endpoints.went_wrong(endpoint, now, began, kind, self.routing.outlier, self._chance())
-        elif isinstance(fault, ScarceFault):
-            endpoint.rest(now)
+            now, rule = self._clock.seconds(), self.routing.outlier
+            self.endpoints.went_wrong(endpoint, now, began, kind, rule, self._chance())
 
     def may_retry(self, passage: Passage) -> bool:
         """Whether a request that an endpoint broke may be sent again; if so, it is counted."""

@@ -53,7 +53,7 @@ class ProxiedConnection(Protocol):
         try:
             told = self._reader.feed(data)
         except ProxyFault as fault:
-            self.factory.complain(self._addr, str(fault))
+            self.factory.complain(self._addr, "its header", str(fault))
             self.cut()
             return
         if told is not None:
@@ -85,7 +85,7 @@ class ProxiedConnection(Protocol):
 
     def timed_out(self, now: float) -> None:
         """The header does not come to an end."""
-        self.factory.complain(self._addr, "the header did not come in time")
+        self.factory.complain(self._addr, "its header", "it did not come in time")
         self.cut()
 
     def leave(self) -> None:
@@ -119,27 +119,33 @@ class ProxiedFactory(ServerFactory):
         """
         self.http = http
         self._believed = believed
-        self._quiet_until = 0.0
+        self._quiet_until: dict[str, float] = {}
         self._refused = 0
 
     def buildProtocol(self, addr: IAddress | None) -> ProxiedConnection | None:  # type: ignore[override]
         if not self._believed(getattr(addr, "host", "")):
             # Closed before anything is read of it.
-            self.complain(addr, "server.trusted_proxies does not list it")
+            self.complain(addr, "its address", "server.trusted_proxies does not list it")
             return None
         return ProxiedConnection(self, addr)
 
-    def complain(self, addr: IAddress | None, why: str) -> None:
-        """Tell the operator that a connection was refused, and how many since the last time that one was told of."""
+    def complain(self, addr: IAddress | None, what: str, why: str) -> None:
+        """
+        Tell the operator that a connection was refused, and how many since the last time that one was told of.
+
+        @param what: is wrong; one of few words.
+        """
         self._refused += 1
         now = self.http.clock.seconds()
-        if now < self._quiet_until:
+        if now < self._quiet_until.get(what, 0.0):
             return
-        self._quiet_until = now + COMPLAIN_PERIOD_S
+        self._quiet_until[what] = now + COMPLAIN_PERIOD_S
         count, self._refused = self._refused, 0
         _log.warn(
-            "refused a connection of {peer} to a listener with proxy_protocol: {why} ({count} since the last of these)",
+            "refused a connection of {peer} to a listener with proxy_protocol for {what}: {why} "
+            "({count} since the last of these)",
             peer=getattr(addr, "host", "") or "a UNIX socket",
+            what=what,
             why=why,
             count=count,
         )
