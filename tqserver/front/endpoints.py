@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from ..plane.messages import Endpoint, FailureKind, OutlierRule
+from ..plane.messages import Endpoint, EndpointLoad, FailureKind, OutlierRule
 from .breaker import GOOD, Breaker, ejected_max
 
 
@@ -38,6 +38,16 @@ class EndpointState:
     def ejected(self) -> bool:
         """Whether it is left alone because too much went wrong, or is only being tried."""
         return self.breaker is not None and self.breaker.out
+
+    def load(self) -> EndpointLoad:
+        """The counts, as a message."""
+        return EndpointLoad(
+            id=self.spec.id,
+            in_flight=self.in_flight,
+            answered=self.answered,
+            failed=self.failed,
+            ejected=self.ejected,
+        )
 
     def free(self, now: float) -> bool:
         """Whether it can take one more exchange."""

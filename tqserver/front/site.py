@@ -24,7 +24,6 @@ from ..plane.messages import (
     LATENCY_BOUNDS_S,
     Applied,
     Drained,
-    EndpointLoad,
     Load,
     Routing,
     Upward,
@@ -142,13 +141,7 @@ class Site:
     def load(self, connections: int = 0) -> Load:
         """The counts, as a message."""
         endpoints = [
-            EndpointLoad(
-                id=state.id,
-                in_flight=state.in_flight,
-                answered=state.answered,
-                failed=state.failed,
-                ejected=state.ejected,
-            )
+            state.load()
             for worker in self._workers.values()
             for state in [*worker.endpoints.current, *worker.endpoints.leaving.values()]
         ]
