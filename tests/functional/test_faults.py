@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -251,7 +252,15 @@ class RetryTests(FaultCase):
         """While nobody listens everybody waits, POST too, since nothing was sent; then all are served."""
         running = self.worst("restart: {backoff_initial_ms: 500}")
         pid = int(running.get("/pid").body)
+        port = int(str(running.instances()[0]["port"]))
         os.kill(pid, signal.SIGKILL)
+
+        def refused() -> bool:
+            with socket.socket() as client:
+                return client.connect_ex(("127.0.0.1", port)) != 0
+
+        # What a dying process has accepted, or its kernel for it, was sent something.
+        self.when("nobody listens", refused, running)
         asking = Asking()
         for number in range(5):
             asking.ask(f"get {number}", lambda: running.get("/pid"))
