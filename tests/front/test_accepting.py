@@ -52,6 +52,7 @@ class RoomTests(FrontCase):
         self.opening = Opening(100)
         self.reserve = Reserve(2, self.opening)
         self.addCleanup(self.reserve.release)
+        self.service._accepting.close()
         self.service._accepting = Accepting(self.reactor, self.reserve)  # type: ignore[arg-type]
         self.route()
         self.port = self.reactor.listening[0]

@@ -125,6 +125,7 @@ class FrontCase(SynchronousTestCase):
         self.reactor = Reactor()
         self.finished: list[str] = []
         self.service = FrontService(self.reactor, lambda: self.finished.append("finished"))  # type: ignore[arg-type]
+        self.addCleanup(lambda: self.service._accepting.close())
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
         listening = socket.socket(socket.AF_INET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from email.utils import formatdate
 from pathlib import Path
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import FakeExchange, request_head
-from tqserver.errors import ClientFault
+from tqserver.errors import ClientFault, ScarceFault
 from tqserver.front.content_type import content_type
 from tqserver.front.static import CHUNK_BYTES, StaticFiles
 
@@ -260,6 +261,19 @@ class ServeTests(StaticTestCase):
         exchange = FakeExchange()
         fault = self.assertRaises(ClientFault, self.files.serve, exchange, found)
         self.assertEqual((fault.status, exchange.events), (404, []))
+
+    def test_no_descriptors(self) -> None:
+        """A file that cannot be opened for want of descriptors is there all the same: 503, not 404."""
+        self.put("a.txt")
+        found = self.files.find(str(self.root), b"/a.txt")
+        assert found is not None
+
+        def no_descriptor(*arguments: object, **others: object) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(os, "open", no_descriptor)
+        fault = self.assertRaises(ScarceFault, self.files.serve, FakeExchange(), found)
+        self.assertEqual(fault.status, 503)
 
     def test_replaced_by_a_link(self) -> None:
         """A file that becomes a link out between being found and being sent is not followed."""

@@ -188,6 +188,8 @@ class Site:
         try:
             self._route(passage, peer)
         except Fault as fault:
+            if isinstance(fault, ScarceFault):
+                self._make_room()
             self._answer_fault(passage, fault)
         except Exception:
             _log.failure("serving {target!r}", target=head.target)

@@ -21,7 +21,8 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..errors import ClientFault, ServerFault
+from ..errors import ClientFault, ScarceFault, ServerFault
+from ..http1.connecting import is_scarce
 from ..http1.head import Headers, RequestHead, ResponseHead
 from .content_type import content_type, is_compressed
 from .exchange import IExchange
@@ -330,10 +331,13 @@ def _open(found: Found, accepted: list[tuple[bytes, bytes]]) -> _Variant:
 
     @param accepted: codings that it takes, in our order, with the suffixes of their files.
     @raise ClientFault: there is nothing to open any more.
+    @raise ScarceFault: there is no descriptor to open it with.
     """
     try:
         fd, status = _open_regular(found.file)
     except OSError as error:
+        if is_scarce(error):
+            raise ScarceFault("The server is busy.", str(error))
         raise ClientFault("There is nothing at this address.", str(error), status=404)
     if is_compressed(found.name):
         return _variant(fd, status, b"", False)
