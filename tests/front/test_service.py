@@ -44,16 +44,19 @@ class Listening:
     @ivar error: what accept(2) says instead.
     """
 
+    family, type, proto = socket.AF_UNIX, socket.SOCK_STREAM, 0
+
     def __init__(self) -> None:
         self.backlog = 0
         self.error = 0
 
-    def accept(self) -> None:
+    def _accept(self) -> tuple[int, None]:
         if self.error:
             raise OSError(self.error, os.strerror(self.error))
         if not self.backlog:
             raise BlockingIOError
         self.backlog -= 1
+        return socket.socket(self.family).detach(), None
 
 
 @implementer(IListeningPort)

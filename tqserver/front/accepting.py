@@ -12,6 +12,7 @@ the reserve is whole again.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -101,22 +102,27 @@ class ScarceSocket:
         @param scarce: is told the kernel's error.
         """
         self._listening = listening
-        self._accept = listening.accept
+        self._accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
+        self._kind = int(listening.family), int(listening.type), listening.proto
         self._scarce = scarce
 
-    def accept(self) -> tuple[socket.socket, Any]:
+    def accept(self) -> tuple[_socket.socket, Any]:
         """
         Accept somebody (accept(2)).
+
+        C{socket.socket.accept} looks up the enumerations of families and types five times, and makes an object with
+        much that no transport wants; its base does.
 
         @raise BlockingIOError: nobody waits, or nobody can be accepted.
         """
         try:
-            return self._accept()
+            fd, address = self._accept()
         except OSError as error:
             if error.errno not in SCARCE:
                 raise
             self._scarce(error)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return _socket.socket(*self._kind, fd), address
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the socket's own."""

@@ -26,8 +26,6 @@ class Carrier(Shape):
 
     client_host: str
     client_port: int
-    server_host: str
-    server_port: int
     secure: bool
     leaving: bool
     write_paused: bool
@@ -37,6 +35,9 @@ class Carrier(Shape):
 
     def send_sequence(self, pieces: tuple[bytes, ...]) -> None:
         """Write several pieces to the client at once."""
+
+    def server_name(self) -> tuple[str, int]:
+        """Our own address and port."""
 
     def date_header(self) -> bytes:
         """A C{Date} field."""
@@ -121,11 +122,11 @@ class ServerExchange:
 
     @property
     def server_host(self) -> str:
-        return self._connection.server_host
+        return self._connection.server_name()[0]
 
     @property
     def server_port(self) -> int:
-        return self._connection.server_port
+        return self._connection.server_name()[1]
 
     # The request's body. The connection calls body_data, body_end and body_failed; whoever cares, the rest.
 

@@ -71,7 +71,7 @@ class ProxiedConnection(Protocol):
         if told.source is not None:
             connection.client_host, connection.client_port = told.source.host, told.source.port
         if told.destination is not None:
-            connection.server_host, connection.server_port = told.destination.host, told.destination.port
+            connection.own_name = told.destination.host, told.destination.port
         connection.secure = told.secure
         if rest:
             connection.dataReceived(rest)

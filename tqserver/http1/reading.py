@@ -40,8 +40,10 @@ class RequestReader:
 
     factory: HTTPServerFactory
 
-    client_host = server_host = ""
-    client_port = server_port = 0
+    client_host = ""
+    client_port = 0
+    own_name: tuple[str, int] | None = None
+    """Our own address and port, if somebody asked, or a proxy told."""
     secure = False
     leaving = False
     write_paused = False

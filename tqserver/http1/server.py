@@ -74,17 +74,16 @@ class HTTPServerConnection(RequestReader, Protocol):
     def connectionMade(self) -> None:
         transport = self.transport
         assert transport is not None
-        peer, host = transport.getPeer(), transport.getHost()
+        peer = transport.getPeer()
         self.client_host = getattr(peer, "host", "")
         self.client_port = getattr(peer, "port", 0)
-        self.server_host = getattr(host, "host", "")
-        self.server_port = getattr(host, "port", 0)
         if self.client_port:
             transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
         transport.registerProducer(self, True)  # type: ignore[attr-defined]
-        self._idle_since = self.factory.clock.seconds()
-        self.deadline = self._idle_since + self.factory.settings.read_timeout_s
-        self.factory.connected(self)
+        factory = self.factory
+        factory.connected(self)
+        self._idle_since = now = factory.sweep.now
+        self.deadline = now + factory.settings.read_timeout_s
 
     def dataReceived(self, data: bytes) -> None:
         if self._state in _LAST or self._fault is not None:
@@ -299,6 +298,16 @@ class HTTPServerConnection(RequestReader, Protocol):
         """Write several pieces to the client at once."""
         if self.transport is not None:
             self.factory.outbox.write_sequence(self.transport, pieces)
+
+    def server_name(self) -> tuple[str, int]:
+        """Our own address and port, for the few who ask; an empty one for a UNIX socket, or when it is too late."""
+        if self.own_name is None:
+            try:
+                host = self.transport.getHost()  # type: ignore[union-attr]
+            except (OSError, AttributeError):
+                return "", 0
+            self.own_name = getattr(host, "host", ""), getattr(host, "port", 0)
+        return self.own_name
 
     def date_header(self) -> bytes:
         """A C{Date} field, made once a second."""
