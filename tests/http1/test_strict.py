@@ -52,6 +52,10 @@ class StrictTests(SynchronousTestCase):
             (b"http://other?q", b"GET", b"/?q", b"other"),
             (b"http://[::1]:8/", b"GET", b"/", b"[::1]:8"),
             (b"*", b"OPTIONS", b"*", b"example.test"),
+            (b"http://other", b"OPTIONS", b"*", b"other"),
+            (b"http://other/", b"OPTIONS", b"/", b"other"),
+            (b"//a/%7e[0]|^", b"GET", b"//a/%7e[0]|^", b"example.test"),
+            (b"/?a[]=100%&b={\\}^`|", b"GET", b"/?a[]=100%&b={\\}^`|", b"example.test"),
         ):
             made = head(url, method=method)
             self.assertEqual((made.target, made.host), (target, host))
@@ -68,18 +72,36 @@ class StrictTests(SynchronousTestCase):
             b"http://u@h/",
             b"ftp://h/",
             b"h:80",
+            b"/100%",
+            b"/%0",
+            b"/%zz",
+            b"/%00",
+            b"/a\\b",
+            b"/{a}",
+            b"/<a>",
+            b'/?"',
+            b"/?<",
+            b"/\xc3\xa4",
+            b"http://h/a\\b",
+            b"http://h:99999/",
+            b"http://a,b/",
+            b"http:/a",
         ):
             self.refused(400, url)
 
     def test_hosts(self) -> None:
         """One Host, well formed; HTTP/1.0 may have none (RFC 9112 section 3.2)."""
-        for value in (b"", b"a", b"a:80", b"a.b-c_d", b"[::1]", b"[::1]:80", b"1.2.3.4:5"):
+        for value in (b"a", b"a:", b"a:80", b"a:65535", b"a.b-c_d", b"[::1]", b"[::1]:80", b"1.2.3.4:5", b"a%2Db"):
             self.assertEqual(head(b"/", (b"host", value), host=False).host, value)
-        for value in (b"a b", b"a/b", b"a:b", b"a:123456", b"u@a", b"[::1", b"a\\b", b'"a"', b"a?b", b"a#b"):
+        for value in (b"", b"a b", b"a/b", b"a:b", b"a:65536", b"a:123456", b"u@a", b"[::1", b"a\\b", b'"a"', b"a?b"):
+            self.refused(400, b"/", (b"host", value), host=False)
+        for value in (b"a#b", b"a,b", b"a, b", b":80", b"[::1::]", b"[]", b"[::1]80", b"a%2", b"a%zz", b"\xc3\xa4"):
             self.refused(400, b"/", (b"host", value), host=False)
         self.refused(400, b"/", HOST)
         self.refused(400, b"/", host=False)
-        self.assertEqual(head(b"/", version=(1, 0), host=False).host, b"")
+        for headers in ((), ((b"host", b""),)):
+            self.assertEqual(head(b"/", *headers, version=(1, 0), host=False).host, b"")
+        self.refused(400, b"/", (b"host", b"a b"), version=(1, 0), host=False)
 
     def test_lengths(self) -> None:
         """A body has one length or is chunked, and nobody can read it in two ways (RFC 9112 section 6)."""
@@ -91,9 +113,11 @@ class StrictTests(SynchronousTestCase):
         self.refused(400, b"/", (b"content-length", b"1"), (b"content-length", b"1"))
         self.refused(400, b"/", (b"content-length", b"1"), (b"transfer-encoding", b"chunked"))
         self.refused(400, b"/", (b"transfer-encoding", b"chunked"), version=(1, 0))
-        for value in (b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b"", b"\x0bchunked"):
-            self.refused(501, b"/", (b"transfer-encoding", value))
-        self.refused(501, b"/", (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked"))
+        for value in (b"gzip", b"chunked, chunked", b"identity", b"", b"\x0bchunked", b"chunked, gzip", b",chunked"):
+            self.refused(400, b"/", (b"transfer-encoding", value))
+        self.refused(400, b"/", (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked"))
+        self.refused(501, b"/", (b"transfer-encoding", b"gzip, chunked"))
+        self.refused(501, b"/", (b"transfer-encoding", b"gzip"), (b"transfer-encoding", b"chunked"))
 
     def test_expectations(self) -> None:
         """Only 100-continue can be met, nothing without a body or in HTTP/1.0 (RFC 9110 section 10.1.1)."""
@@ -101,13 +125,34 @@ class StrictTests(SynchronousTestCase):
         self.assertTrue(head(b"/", body, (b"expect", b"100-Continue")).expect_continue)
         self.assertFalse(head(b"/", (b"expect", b"100-continue")).expect_continue)
         self.assertFalse(head(b"/", body, (b"expect", b"tea"), version=(1, 0)).expect_continue)
-        self.refused(417, b"/", (b"expect", b"tea"))
+        for value in (b"tea", b"100-continue, tea", b"", b"100-continue;q=1"):
+            self.refused(417, b"/", (b"expect", value))
+        self.refused(417, b"/", (b"expect", b"100-continue"), (b"expect", b"tea"))
 
     def test_upgrades(self) -> None:
         """An upgrade is asked for only where Connection names it (RFC 9110 section 7.8)."""
         upgrade = (b"upgrade", b"websocket")
         self.assertEqual(head(b"/", upgrade, (b"connection", b"keep-alive, Upgrade")).upgrade, b"websocket")
         self.assertEqual(head(b"/", upgrade).upgrade, b"")
+        asks = (b"connection", b"Upgrade")
+        self.assertEqual(head(b"/", upgrade, asks, version=(1, 0)).upgrade, b"")
+        for value in (b"h2c", b"H2C", b"websocket, h2c", b"HTTP/2.0", b"TLS/1.0"):
+            self.assertEqual(head(b"/", (b"upgrade", value), asks).upgrade, b"", value)
+
+    def test_persistence(self) -> None:
+        """A connection is kept in HTTP/1.1 unless, and in HTTP/1.0 only if it is asked for (RFC 9112 section 9.3)."""
+        for value, version, kept in (
+            (b"", (1, 1), True),
+            (b"close", (1, 1), False),
+            (b"Close", (1, 1), False),
+            (b"keep-alive, close", (1, 1), False),
+            (b"closed", (1, 1), True),
+            (b"", (1, 0), False),
+            (b"Keep-Alive", (1, 0), True),
+            (b"keep-alive, close", (1, 0), False),
+        ):
+            self.assertEqual(head(b"/", (b"connection", value), version=version).keep_alive, kept, (value, version))
+        self.assertFalse(request_head(b"GET", b"/", (1, 1), [HOST], False).keep_alive)
 
     def test_what_is_not_spoken(self) -> None:
         """Other versions are 505, tunnels and echoes 405."""

@@ -71,6 +71,9 @@ text (a compiler quotes sources, and sources may be written to mislead)."""
 _HTML_ACCEPTED = re.compile(rb"(?:^|,)[ \t]*text/html[ \t]*(?:;([^,]*))?(?:,|$)", re.IGNORECASE)
 _NO_WEIGHT = re.compile(rb"(?:^|;)[ \t]*q=0(?:\.0{0,3})?[ \t]*(?:;|$)", re.IGNORECASE)
 
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What any worker may be asked."""
+
 _POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 """A page needs nothing but its own style; whatever escaping might ever miss stays harmless."""
 
@@ -121,9 +124,9 @@ def error_response(
         (b"Content-Security-Policy", _POLICY),
     ]
     if fault.status == 405:
-        # RFC 9110 section 15.5.6 asks for it; what our own faults of this kind mean is that only reading is
-        # served.
-        headers.append((b"Allow", b"GET, HEAD"))
+        # RFC 9110 section 15.5.6 asks for it. What our own faults of this kind mean is that only reading is
+        # served, or, where there is no request at all, that a method is never served.
+        headers.append((b"Allow", b"GET, HEAD" if head is not None else _METHODS))
     if retry_after_s is not None:
         headers.append((b"Retry-After", b"%d" % max(retry_after_s, 0)))
     return ResponseHead(fault.status, title.encode("ascii"), headers, len(body)), body

@@ -89,7 +89,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         if self._state in _LAST or self._fault is not None:
             self._linger(len(data))
             return
-        self._read(data)
+        self._read(data, self.factory.settings.header_bytes_max)
         if self._fault is not None:
             self._misread()
         if self._exchange is None:
@@ -186,7 +186,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         self._exchange = None
         if exchange.head.keep_alive and not (
             self._waiting
-            or self._head_bytes
+            or self._head_begun
             or self._reading is not None
             or self._fault is not None
             or self.write_paused
@@ -237,7 +237,7 @@ class HTTPServerConnection(RequestReader, Protocol):
             return
         settings = self.factory.settings
         now = self.factory.clock.seconds()
-        if not self._head_bytes:
+        if not self._head_begun:
             self._state = _IDLE
             self._idle_since = now
             self.deadline = now + (settings.idle_timeout_s if self.served else settings.read_timeout_s)
@@ -259,12 +259,15 @@ class HTTPServerConnection(RequestReader, Protocol):
     def _refuse(self, fault: Fault) -> None:
         """Answer what is no request."""
         head, body = self.factory.observer.refuse(fault, self)
-        self.send(last_response(head, body, self.date_header()))
+        answer = last_response(head, body, self.date_header())
+        if self._refused_bodiless:
+            answer = answer[: len(answer) - len(body)]
+        self.send(answer)
         self.close(unread=True)
 
     def reading_changed(self) -> None:
         """Read on, or stop reading, as the exchange in hand wants."""
-        if self._fault is not None:
+        if self._fault is not None or self._state in _LAST:
             return
         if self._state is _EXCHANGE:
             reading = self._reading
