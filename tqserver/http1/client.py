@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol as Shape
 
 import httptools
 from twisted.internet.error import ConnectionDone
@@ -20,45 +19,23 @@ from zope.interface import implementer
 
 from ..errors import UpstreamFault
 from .answer_field import FATES, Field, judge
+from .answer_start import (
+    HEAD_BYTES_MAX,
+    INTERIMS_MAX,
+    PLAIN_STARTS,
+    USUAL_REASONS,
+    interim_bytes,
+    no_reason,
+    too_large,
+)
 from .head import Headers, RequestHead, ResponseHead
 from .hop import connection_options
 from .outbox import Outbox
+from .receiver import Receiver
 from .sweep import NEVER
 
-HEAD_BYTES_MAX = 64 * 1024
-"""A response's head; frameworks with many cookies stay far below."""
-
 HEADERS_MAX = 256
-
-
-class Receiver(Shape):
-    """Takes a response."""
-
-    def response_interim(self, head: ResponseHead) -> None:
-        """An interim response (1xx)."""
-
-    def response_head(self, head: ResponseHead, first: bytes) -> None:
-        """
-        The head of the final response.
-
-        @param first: what of the body has come with it.
-        """
-
-    def response_data(self, data: bytes) -> None:
-        """Some of the response's body."""
-
-    def response_end(self) -> None:
-        """The response is whole. The connection may have another user now, or be gone."""
-
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """All of the response at once: head, body and end."""
-
-    def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
-        """
-        The response will never be whole.
-
-        @param untouched: not a single byte of an answer had come.
-        """
+"""Header fields of one response, and trailer fields."""
 
 
 class _State(enum.Enum):
@@ -83,10 +60,6 @@ _BODY_EXPECTED = frozenset([b"POST", b"PUT", b"PATCH"])
 def _size(headers: Headers) -> int:
     """Bytes of fields on the wire, or nearly."""
     return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def _too_large() -> UpstreamFault:
-    return UpstreamFault("The worker's answer has too large a header.")
 
 
 @implementer(IPushProducer)
@@ -128,6 +101,11 @@ class HTTPClientConnection(Protocol):
         self._bodiless = False
         self._request_ended = True
         self._unsent_bytes = 0
+        self._held = b""
+        """What is too little to be told an answer."""
+        self._interims = 0
+        self._silent_bytes = 0
+        """Of chunk extensions and trailers, since the last of the body."""
         self._write_paused = False
         self.reusable = True
         self.used = 0
@@ -172,6 +150,7 @@ class HTTPClientConnection(Protocol):
         self._receiver = receiver
         self._method = head.method
         self._touched = self._complete = False
+        self._interims = self._silent_bytes = 0
         self._request_ended = whole
         self.used += 1
         length = head.content_length
@@ -259,10 +238,14 @@ class HTTPClientConnection(Protocol):
             self.close()
             return
         self._touched = True
-        if self._state is _REQUESTED:
-            self._head_bytes += len(data)
         try:
+            if self._state is _REQUESTED:
+                if not self._head_bytes and not data.startswith(PLAIN_STARTS):
+                    data = self._begun(data)
+                self._head_bytes += len(data)
             self._parser.feed_data(data)
+        except UpstreamFault as fault:
+            self._fault = self._fault or fault
         except httptools.HttpParserUpgrade:
             self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
         except httptools.HttpParserError as error:
@@ -278,7 +261,7 @@ class HTTPClientConnection(Protocol):
             self._fail(self._fault)
         elif self._state is _REQUESTED:
             if self._head_bytes > HEAD_BYTES_MAX:
-                self._fail(_too_large())
+                self._fail(too_large())
         elif len(self._headers) > HEADERS_MAX:
             self._fail(UpstreamFault("The worker's answer has too many trailers."))
         elif self._receiver is not None:
@@ -286,7 +269,35 @@ class HTTPClientConnection(Protocol):
             if head is not None:
                 self._receiver.response_head(head, self._body())
             elif self._pieces:
+                self._silent_bytes = 0
                 self._receiver.response_data(self._body())
+            else:
+                self._silent_bytes += len(data)
+                if self._silent_bytes > HEAD_BYTES_MAX:
+                    self._fail(UpstreamFault("The worker's answer has endless chunk extensions or trailers."))
+
+    def _begun(self, data: bytes) -> bytes:
+        """
+        Read interim answers.
+
+        @return: the beginning of what follows them, as far as it can be told from one.
+        """
+        data, self._held = self._held + data, b""
+        while data:
+            size = interim_bytes(data)
+            if size < 0:
+                self._held = data
+                return b""
+            if not size:
+                break
+            self._interims += 1
+            if self._interims > INTERIMS_MAX:
+                raise UpstreamFault("The worker gives no end of interim answers.")
+            self._parser.feed_data(data[:size])
+            if self._fault is not None:
+                return b""
+            data = data[size:]
+        return data
 
     def _body(self) -> bytes:
         """What has come of the body since the receiver was told last."""
@@ -335,6 +346,8 @@ class HTTPClientConnection(Protocol):
     # The parser's side.
 
     def on_status(self, reason: bytes) -> None:
+        if reason not in USUAL_REASONS and no_reason(reason):
+            self._fault = UpstreamFault("The worker's answer is malformed.", "control characters in its first line")
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -401,12 +414,13 @@ class HTTPClientConnection(Protocol):
 
     def _checked(self, headers: Headers) -> Headers:
         """What is not so with most heads: a fault, or the fields without those that C{Connection} names."""
-        if self._answer_chunked and self._length is not None:
-            self._fault = UpstreamFault("The worker's answer has both Content-Length and Transfer-Encoding.")
+        if self._answer_chunked and (self._length is not None or self._parser.get_http_version() != "1.1"):
+            # RFC 9112 sections 6.1 and 6.3.
+            self._fault = UpstreamFault("Nobody can tell where the worker's answer ends.")
         elif len(headers) > HEADERS_MAX:
             self._fault = UpstreamFault("The worker's answer has too many header fields.")
         elif self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
-            self._fault = _too_large()
+            self._fault = too_large()
         elif self._options:
             options, self._options = connection_options(self._options), []
             return [field for field in headers if field[0].lower() not in options]
