@@ -140,7 +140,10 @@ class RequestWire:
                     break
                 self._parse(data[at:end])
                 at = end
-            self._cut(data, at, head_bytes_max)
+            if self._place is _LENGTH:
+                at = self._read_length(data, at)
+            if at < size:
+                self._cut(data, at, head_bytes_max)
         except ClientFault as fault:
             self._refuse_all(fault)
 
