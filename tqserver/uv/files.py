@@ -14,8 +14,8 @@ from asyncio import Handle, Transport
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-SLICE_BYTES = 128 * 1024
-"""Sent in one go, some tens of microseconds of work; then it is others' turn."""
+SLICE_BYTES = 256 * 1024
+"""Sent in one go, some tens of microseconds of work; then it is others' turn. Half of it costs a third more."""
 
 STEP_BYTES = 4096
 """What uvloop is given when the socket is full: a page."""
