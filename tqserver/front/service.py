@@ -41,7 +41,7 @@ from .accepting import SCARCE_PAUSE_S, Accepting, IAcceptingReactor
 from .access_log import AccessLog
 from .forward_http import IReactor
 from .site import Site
-from .static_names import kernel_notifier
+from .static_roots import kernel_notifier
 
 _log = Logger()
 

@@ -40,7 +40,7 @@ from .offload import offload_of
 from .pages import error_response
 from .routes import RouteTable
 from .static import ALLOW, StaticFiles
-from .static_names import MakeNotifier
+from .static_roots import MakeNotifier
 from .sticky import with_cookie
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
@@ -217,7 +217,7 @@ class Site:
         if 0 < self._in_flight_max < self.in_flight and (worker is None or worker.routing.type != "metrics"):
             raise too_busy()
         if worker is not None and match is not None:
-            places, matched_bytes = worker.places[match.prefix], match.matched_bytes
+            places, matched_bytes = worker.places.get(match.prefix, self._static.server), match.matched_bytes
         else:
             places, matched_bytes = self._static.server, 0
         if (

@@ -24,12 +24,12 @@ from .exchange import IExchange
 from .static_cache import FILE_BYTES_MAX, FileCache
 from .static_conditions import Asked, accepted, asked, is_navigation
 from .static_files import Content, StaticFile, Variant, stamp_of
-from .static_find import ABSENT, Finder, open_regular
-from .static_names import MakeNotifier, Roots
+from .static_find import NOT_OURS, Finder, open_regular
 from .static_path import Rules, public_name
 from .static_places import Place, Places
 from .static_ranges import Span
 from .static_response import Pieces, response_for
+from .static_roots import MakeNotifier, Roots
 from .static_send import CHUNK_BYTES, Sending, read_pieces
 
 CACHE_CONTROL = b"no-cache"
@@ -309,7 +309,7 @@ def _open(path: bytes) -> tuple[int, os.stat_result]:
     try:
         return open_regular(path)
     except OSError as error:
-        if error.errno in ABSENT:
+        if error.errno in NOT_OURS:
             raise _nothing(str(error))
         raise _unreadable(error)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..http1.head import Headers
 from .content_type import content_type, is_compressed
 from .static_files import Content, Folder, StaticFile, Variant, etag_of, siblings
-from .static_names import SETTLED_NS
+from .static_names import ABSENT, SETTLED_NS
 from .static_path import is_source
 from .static_places import Place
 
@@ -22,7 +22,7 @@ STALE_S = 1
 """A compressed sibling may be older than its original by this (one tool wrote both); more, and it is of
 another one."""
 
-ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES])
+NOT_OURS = ABSENT | {errno.EACCES}
 """Errors that mean that there is no such file for us."""
 
 
@@ -48,7 +48,7 @@ class Finder:
         try:
             return self._step_by_step(place, name)
         except OSError as error:
-            if error.errno in ABSENT:
+            if error.errno in NOT_OURS:
                 return None
             raise
 
@@ -90,7 +90,7 @@ class Finder:
             try:
                 return index, os.lstat(folder + b"/" + index)
             except OSError as error:
-                if error.errno not in ABSENT:
+                if error.errno not in NOT_OURS:
                     raise
         return None
 

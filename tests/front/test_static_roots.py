@@ -1,4 +1,4 @@
-"""The names in a folder, kept true by the kernel."""
+"""Folders that are watched, and the names in them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.front import static_names
-from tqserver.front.static_names import Notifier, Root, Roots, is_local
+from tqserver.front import static_names, static_roots
+from tqserver.front.static_names import Root
+from tqserver.front.static_roots import Notifier, Roots, is_local
 from tqserver.watch.kernel import Event, Inotify
 
 OVERFLOW = Event(-1, 0x4000, "")
@@ -384,7 +385,7 @@ class AskedTests(RootsCase):
         self.refusal = None
         mounts = self.base / "mounts"
         mounts.write_text(f"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / {self.base} rw shared:1 - nfs4 host:/x rw\n")
-        self.patch(static_names, "MOUNTS_FILE", str(mounts))
+        self.patch(static_roots, "MOUNTS_FILE", str(mounts))
         root = self.open()
         self.assertFalse(root.told)
         self.assertTrue(root.has(b"a") and not root.has(b"b"))
