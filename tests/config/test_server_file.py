@@ -104,7 +104,7 @@ class ServerTests(SynchronousTestCase):
             shipped = stream.read()
         for key in SERVER.keys:
             section, _, name = key.path.rpartition(".")
-            indent = "  " if section else ""
+            indent = "  " * (section.count(".") + 1) if section else ""
             self.assertRegex(shipped, rf"(?m)^{indent}#{name}:", key.path)
 
     def test_project_directory(self) -> None:

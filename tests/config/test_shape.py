@@ -301,6 +301,7 @@ class GarbageTests(SynchronousTestCase):
     @example("a: &a [*a]")
     @example("path: &a {<<: *a}")
     @example("<<: *a\u2028<<")
+    @example("[")
     def test_syntax(self, text: str) -> None:
         """Pieces of YAML and of our keys in any order."""
         self.assert_answer(text.encode())

@@ -4,6 +4,7 @@ Fakes of the data plane's seam: an exchange that records what is done to it, and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IPushProducer
@@ -66,7 +67,9 @@ class FakeExchange:
     @ivar producer: what C{respond} was given.
     @ivar sink: what C{receive} was given.
     @ivar body_paused: whether no more of the request's body is wanted at present.
-    @ivar events: names of the calls, in order: C{receive}, C{respond}, C{finish}, C{abort}, C{inform}.
+    @ivar kernel_sends: whether files are sent by the kernel, as L{kernel_goes_on} says.
+    @ivar kernel_file: the file that is being sent, if any: descriptor, where, how much, whom to tell.
+    @ivar events: names of the calls, in order: C{receive}, C{respond}, C{send_file}, C{finish}, C{abort}, C{inform}.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class FakeExchange:
         self.sink: IBodySink | None = None
         self.body_paused = False
         self.write_paused = write_paused
+        self.kernel_sends = False
+        self.kernel_file: tuple[int, int, int, Callable[[bool], None]] | None = None
         self.events: list[str] = []
 
         self._callbacks: list[Callable[[], None]] = []
@@ -206,6 +211,7 @@ class FakeExchange:
         if self.over or not data:
             return
         assert self.response is not None, "write() before respond()"
+        assert self.kernel_file is None, "write() while a file is being sent"
         if not has_body(self.status, self.head.method):
             return
         self.writes.append(data)
@@ -213,6 +219,27 @@ class FakeExchange:
         self.sent_bytes += len(data)
         length = self.response.content_length
         assert length is None or len(self.body) <= length, "more was written than Content-Length promised"
+
+    def send_file(self, fd: int, at: int, length: int, ended: Callable[[bool], None]) -> bool:
+        """Done if C{kernel_sends}; the test plays the kernel with L{kernel_goes_on}."""
+        if not self.kernel_sends:
+            return False
+        assert self.kernel_file is None, "send_file() was called while a file is being sent"
+        self.events.append("send_file")
+        self.kernel_file = (fd, at, length, ended)
+        return True
+
+    def kernel_goes_on(self, limit: int = 1 << 30) -> None:
+        """The kernel sends so much of the file, or what there is."""
+        assert self.kernel_file is not None
+        fd, at, length, ended = self.kernel_file
+        data = os.pread(fd, min(length, limit), at)
+        self.kernel_file = None
+        self.write(data)
+        if len(data) == length or not data:
+            ended(bool(data))
+        else:
+            self.kernel_file = (fd, at + len(data), length - len(data), ended)
 
     def finish(self) -> None:
         if self.over:

@@ -221,6 +221,17 @@ class ServiceTests(FrontCase):
         reply = self.ask(wire, GET[:-2] + b"X: " + b"a" * 200 + b"\r\n\r\n")
         self.assertTrue(reply.startswith(b"HTTP/1.1 431 "), reply)
 
+    def test_folders_are_watched(self) -> None:
+        """A folder of files is watched for as long as the front lives."""
+        folder = self.mktemp()
+        os.mkdir(folder)
+        self.route(public=os.path.abspath(folder))
+        (notifier,) = self.reactor.readers
+        self.assertIn("inotify", os.readlink(f"/proc/self/fd/{notifier.fileno()}"))
+        self.tell(Retire(timeout_s=10))
+        self.assertEqual(len(self.stopped()), 1)
+        self.assertEqual((self.reactor.readers, notifier.fileno()), (set(), -1))
+
     def test_complaints_are_dropped_when_nobody_reads(self) -> None:
         """What workers complain of does not pile up while the supervisor does not read; all else is kept."""
         self.route()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -20,6 +22,7 @@ from tqserver.plane.messages import (
     RetryRule,
     Route,
     Routing,
+    StaticSettings,
     Upward,
     Wanted,
     WorkerRouting,
@@ -111,6 +114,83 @@ class SiteCase(SynchronousTestCase):
     def lose(self, wire: StringTransport) -> None:
         """The worker closes the connection."""
         wire.protocol.connectionLost(connectionDone)  # type: ignore[attr-defined]
+
+
+class FilesTests(SiteCase):
+    """Requests that files answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.own, self.shared = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        for folder, name in ((self.own, "own.txt"), (self.own, "both.txt"), (self.shared, "both.txt")):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(folder.name.encode())
+        (self.shared / "shared.txt").write_bytes(b"shared")
+
+    def files(self, type: str = "static", **options: object) -> None:
+        """Publish a worker with files at C{/api}, and the server's own."""
+        protocol = "none" if type == "static" else "http"
+        self.site.apply(
+            Routing(
+                version=1,
+                http=HTTPSettings(public=str(self.shared), health_path="/alive"),
+                routes=(Route(prefix="/api", worker="api"),),
+                workers=(
+                    WorkerRouting(name="api", type=type, protocol=protocol, public=str(self.own), **options),  # type: ignore[arg-type]
+                ),
+            )
+        )
+
+    def test_order(self) -> None:
+        """The worker's file goes before the server's, and both before the worker."""
+        self.files("go")
+        own = self.own.name.encode()
+        for target, body in [
+            (b"/api/own.txt", own),
+            (b"/api/both.txt", own),
+            (b"/both.txt", self.shared.name.encode()),
+            (b"/shared.txt", b"shared"),
+        ]:
+            exchange = self.ask(target)
+            self.assertEqual((exchange.status, exchange.body), (200, body), target)
+        self.assertEqual(self.ask(b"/api/other.txt").status, 0)
+        self.assertEqual(self.ask(b"/api/own.txt", b"POST").status, 0)
+        self.assertEqual(self.ask(b"/other.txt").status, 404)
+        self.assertEqual(self.ask(b"/alive").body, b"ok\n")
+
+    def test_nothing_but_files(self) -> None:
+        """A static worker has files to read, and nothing else."""
+        self.files()
+        self.assertEqual(self.ask(b"/api/own.txt").status, 200)
+        self.assertEqual(self.ask(b"/api/other.txt").status, 404)
+        for method in (b"POST", b"DELETE", b"OPTIONS"):
+            exchange = self.ask(b"/api/own.txt", method)
+            self.assertEqual(exchange.status, 405)
+            self.assertIn((b"Allow", b"GET, HEAD"), exchange.response_headers)
+
+    def test_new_file(self) -> None:
+        """A file that is made is served by the next request, and no longer when it is gone."""
+        self.files()
+        (self.own / "new.txt").write_bytes(b"new")
+        self.assertEqual(self.ask(b"/api/new.txt").body, b"new")
+        (self.own / "new.txt").unlink()
+        self.assertEqual(self.ask(b"/api/new.txt").status, 404)
+
+    def test_fallback(self) -> None:
+        """A worker that wants it has navigations answered with its page; all else reaches it."""
+        (self.own / "index.html").write_bytes(b"page")
+        self.files("go", static=StaticSettings(fallback="index.html"))
+        exchange = FakeExchange(request_head(b"GET", b"/api/users/1", [(b"accept", b"text/html")]))
+        self.site.serve(exchange)
+        self.assertEqual((exchange.status, exchange.body), (200, b"page"))
+        self.assertEqual(self.ask(b"/api/users/1").status, 0)
+        self.assertEqual(self.ask(b"/api/users/1", b"POST").status, 0)
+
+    def test_removed(self) -> None:
+        """The files of a worker that is removed are not served any more."""
+        self.files()
+        self.site.apply(Routing(version=2))
+        self.assertEqual(self.ask(b"/api/own.txt").status, 404)
 
 
 class ForwardTests(SiteCase):

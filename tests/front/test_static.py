@@ -1,217 +1,15 @@
-"""Tests of static files: what is found, and how it is sent."""
+"""How requests for files are answered."""
 
 from __future__ import annotations
 
 import errno
 import os
 from email.utils import formatdate
-from pathlib import Path
-
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import FakeExchange, request_head
+from tests.front.static_case import MODIFIED, MODIFIED_S, StaticTestCase
 from tqserver.errors import ClientFault, ScarceFault
-from tqserver.front.content_type import content_type
-from tqserver.front.static import CHUNK_BYTES, StaticFiles
-
-MODIFIED_S = 1_700_000_000
-MODIFIED = formatdate(MODIFIED_S, usegmt=True).encode()
-
-
-def open_below(folder: Path) -> list[str]:
-    """The files below a folder that this process has open."""
-    links = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            links.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except FileNotFoundError:
-            continue  # The one that listed them.
-    return [link for link in links if link.startswith(f"{folder}/")]
-
-
-class StaticTestCase(SynchronousTestCase):
-    """A directory of files and what serves them."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.files = StaticFiles(self.clock)
-        self.base = Path(self.mktemp()).absolute()
-        self.root = self.base / "public"
-        self.root.mkdir(parents=True)
-
-    def tearDown(self) -> None:
-        self.assertEqual(open_below(self.base), [], "a file was left open")
-
-    def put(self, name: str, data: bytes = b"hello", modified_s: float = MODIFIED_S) -> Path:
-        """Write a file below the root."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, (modified_s, modified_s))
-        return path
-
-    def found(self, path: bytes) -> bool:
-        """Whether a path means a file."""
-        return self.files.find(str(self.root), path) is not None
-
-    def get(
-        self, path: bytes, *fields: tuple[bytes, bytes], method: bytes = b"GET", below: bytes = b""
-    ) -> FakeExchange:
-        """
-        Ask for a file.
-
-        @param below: the path after the prefix, if the route has one.
-        """
-        exchange = FakeExchange(request_head(method, path, fields))
-        found = self.files.find(str(self.root), below or path.partition(b"?")[0])
-        assert found is not None, path
-        self.files.serve(exchange, found)
-        return exchange
-
-
-class FindTests(StaticTestCase):
-    """Which file a path means."""
-
-    def test_files(self) -> None:
-        """Files are found at any depth, also under names that are not ASCII or not even UTF-8."""
-        self.put("a.txt")
-        self.put("deep/er/b c.txt")
-        (self.root / "deep" / os.fsdecode(b"\xff.txt")).write_bytes(b"")
-        self.put("größe.txt")
-        for path in (b"/a.txt", b"/%61.txt", b"/deep/er/b%20c.txt", b"/deep/%ff.txt", b"/gr%C3%B6%C3%9Fe.txt"):
-            self.assertTrue(self.found(path), path)
-
-    def test_absent(self) -> None:
-        """What is not there is somebody else's to answer."""
-        self.put("a.txt")
-        for path in (b"/b.txt", b"/a.txt/", b"/a.txt/b", b"/", b"", b"/x/y", b"a.txt", b"/" + b"x" * 5000, b"*"):
-            self.assertFalse(self.found(path), path)
-        self.assertIsNone(self.files.find("/nonexistent/root", b"/a.txt"))
-
-    def test_traversal(self) -> None:
-        """Nothing outside the directory is ever served, however the dots and slashes are written."""
-        (self.base / "secret.txt").write_text("secret")
-        self.put("sub/a.txt")
-        for path in (
-            b"/../secret.txt",
-            b"/%2e%2e/secret.txt",
-            b"/%2E./secret.txt",
-            b"/sub/../../secret.txt",
-            b"/..%2fsecret.txt",
-            b"/..%5csecret.txt",
-            b"/..\\secret.txt",
-            b"//" + str(self.base / "secret.txt").encode(),
-            b"/sub/%2e/a.txt",
-            b"/sub%2fa.txt",
-            b"/sub//a.txt",
-            b"/sub/a.txt%00.html",
-            b"/%252e%252e/secret.txt",
-        ):
-            self.assertFalse(self.found(path), path)
-
-    def test_dot_files(self) -> None:
-        """Files and folders whose names begin with a dot are never served."""
-        self.put(".env")
-        self.put(".git/config")
-        self.put("sub/.htpasswd")
-        for path in (b"/.env", b"/%2eenv", b"/.git/config", b"/sub/.htpasswd"):
-            self.assertFalse(self.found(path), path)
-
-    def test_sources(self) -> None:
-        """PHP sources are never served as text, nor what an editor left beside them, whatever the case."""
-        for name in (
-            "index.php",
-            "INDEX.PhP",
-            "a.phtml",
-            "a.phar",
-            "a.php3",
-            "a.php8",
-            "a.phps",
-            "a.php~",
-            "a.php.bak",
-            "a.php.swp",
-            "a.php.1",
-            "a.php.bak~",
-            "a.php.gz",
-            "a.php_old",
-            "x.php/inner.txt",
-        ):
-            self.put(name)
-            self.assertFalse(self.found(b"/" + name.encode()), name)
-        for name in ("php.txt", "about-php.html", "Foo.php.html", "photo.phpx"):
-            self.put(name)
-            self.assertTrue(self.found(b"/" + name.encode()), name)
-
-    def test_source_pattern_is_quick(self) -> None:
-        """A path that is made to be hard to compare costs nothing."""
-        self.assertFalse(self.found(b"/x.php" + b".1~_ -" * 600 + b"!"))
-
-    def test_links(self) -> None:
-        """A symbolic link within the directory is followed; one that leads out, or to a source, is not."""
-        (self.base / "secret.txt").write_text("secret")
-        (self.base / "outside").mkdir()
-        (self.base / "outside" / "a.txt").write_text("secret")
-        (self.base / "public-too").mkdir()
-        (self.base / "public-too" / "a.txt").write_text("secret")
-        self.put("index.php")
-        self.put("real.txt")
-        for name, target in [
-            ("in.txt", "real.txt"),
-            ("out.txt", "../secret.txt"),
-            ("out", "../outside"),
-            ("beside.txt", "../public-too/a.txt"),
-            ("source.txt", "index.php"),
-            ("loop", "loop"),
-        ]:
-            (self.root / name).symlink_to(target)
-        self.assertTrue(self.found(b"/in.txt"))
-        for path in (b"/out.txt", b"/out/a.txt", b"/beside.txt", b"/source.txt", b"/loop"):
-            self.assertFalse(self.found(path), path)
-
-    def test_root_is_a_link(self) -> None:
-        """The directory itself may be a link that a deployment turns."""
-        self.put("a.txt")
-        current = self.base / "current"
-        current.symlink_to("public")
-        self.assertIsNotNone(self.files.find(str(current), b"/a.txt"))
-
-    def test_only_regular_files(self) -> None:
-        """Pipes and devices are not files to serve, and asking for one does not hang."""
-        os.mkfifo(self.root / "pipe")
-        (self.root / "null").symlink_to("/dev/null")
-        self.assertFalse(self.found(b"/pipe"))
-        self.assertFalse(self.found(b"/null"))
-
-    def test_directory(self) -> None:
-        """A directory means its index, if it has one."""
-        self.put("with/index.html")
-        self.put("without/a.txt")
-        self.assertTrue(self.found(b"/with/"))
-        self.assertTrue(self.found(b"/with"))
-        self.assertFalse(self.found(b"/without/"))
-        self.put("index.html")
-        self.assertTrue(self.found(b"/"))
-
-    @settings(derandomize=True, deadline=None, max_examples=200)
-    @given(
-        st.lists(
-            st.sampled_from(
-                [b"/", b"..", b".", b"%2e", b"%2f", b"%5c", b"\\", b"%00", b"secret.txt", b"sub", b"a.txt", b"%25"]
-            ),
-            max_size=8,
-        ).map(b"".join)
-    )
-    def test_jailed(self, path: bytes) -> None:
-        """No combination of dots, slashes and escapes leads out, or makes anything fail."""
-        if not (self.base / "secret.txt").exists():
-            (self.base / "secret.txt").write_text("secret")
-            self.put("sub/a.txt")
-        found = self.files.find(str(self.root), path)
-        if found is not None:
-            self.assertEqual(found.file, os.fsencode(self.root / "sub/a.txt"))
+from tqserver.plane.messages import HTTPSettings, Route, Routing, StaticSettings, WorkerRouting
 
 
 class ServeTests(StaticTestCase):
@@ -246,16 +44,10 @@ class ServeTests(StaticTestCase):
             exchange = self.get(b"/a.txt", *fields)
             self.assertEqual((exchange.status, exchange.body, exchange.finished), (200, b"", True))
 
-    def test_other_methods(self) -> None:
-        """Files can only be read."""
-        self.put("a.txt")
-        exchange = self.get(b"/a.txt", method=b"POST")
-        self.assertEqual((exchange.status, exchange.header(b"allow")), (405, b"GET, HEAD"))
-
     def test_gone(self) -> None:
         """A file that vanishes between being found and being sent is not found."""
         path = self.put("a.txt")
-        found = self.files.find(str(self.root), b"/a.txt")
+        found = self.find(b"/a.txt")
         assert found is not None
         path.unlink()
         exchange = FakeExchange()
@@ -265,7 +57,7 @@ class ServeTests(StaticTestCase):
     def test_no_descriptors(self) -> None:
         """A file that cannot be opened for want of descriptors is there all the same: 503, not 404."""
         self.put("a.txt")
-        found = self.files.find(str(self.root), b"/a.txt")
+        found = self.find(b"/a.txt")
         assert found is not None
 
         def no_descriptor(*arguments: object, **others: object) -> int:
@@ -279,7 +71,7 @@ class ServeTests(StaticTestCase):
         """A file that becomes a link out between being found and being sent is not followed."""
         (self.base / "secret.txt").write_text("secret")
         path = self.put("a.txt")
-        found = self.files.find(str(self.root), b"/a.txt")
+        found = self.find(b"/a.txt")
         assert found is not None
         path.unlink()
         path.symlink_to("../secret.txt")
@@ -411,9 +203,8 @@ class RangeTests(StaticTestCase):
             self.assertEqual((exchange.status, exchange.header(b"content-range")), (416, b"bytes */10"), value)
 
     def test_whole_instead(self) -> None:
-        """Several parts, other units and nonsense get the whole file."""
+        """Other units and nonsense get the whole file."""
         for value in (
-            b"bytes=0-1,3-4",
             b"lines=0-1",
             b"bytes=4-2",
             b"bytes=-",
@@ -425,6 +216,48 @@ class RangeTests(StaticTestCase):
             self.assertEqual((exchange.status, exchange.body), (200, b"0123456789"), value[:20])
         exchange = self.get(b"/a.bin", (b"range", b"bytes=0-1"), (b"range", b"bytes=0-1"))
         self.assertEqual(exchange.status, 200)
+
+    def test_several(self) -> None:
+        """Several parts come as one message of several, each with what it is and where it belongs."""
+        data = b"".join(b"%07d\n" % number for number in range(1000))
+        self.put("long.txt", data)
+        for _ in range(2):
+            exchange = self.get(b"/long.txt", (b"range", b"bytes=0-7,-8,4000-4015"))
+            self.assertEqual((exchange.status, exchange.finished), (206, True))
+            kind = exchange.header(b"content-type")
+            assert kind is not None
+            self.assertTrue(kind.startswith(b"multipart/byteranges; boundary="))
+            self.assertIsNone(exchange.header(b"content-range"))
+            self.assertEqual(exchange.response.content_length, len(exchange.body))
+            first, *parts, last = exchange.body.split(b"--" + kind.partition(b"boundary=")[2])
+            self.assertEqual((first, last), (b"", b"--\r\n"))
+            for part, at, end in zip(parts, (0, 7992, 4000), (8, 8000, 4016), strict=True):
+                head, _, body = part.partition(b"\r\n\r\n")
+                self.assertEqual(body, data[at:end] + b"\r\n")
+                self.assertEqual(
+                    head,
+                    b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes %d-%d/8000" % (at, end - 1),
+                )
+
+    def test_several_that_are_one(self) -> None:
+        """Parts that touch are one, which comes by itself."""
+        exchange = self.get(b"/a.bin", (b"range", b"bytes=5-6,2-4"))
+        self.assertEqual((exchange.status, exchange.body), (206, b"23456"))
+        self.assertEqual(exchange.header(b"content-range"), b"bytes 2-6/10")
+
+    def test_several_none_such(self) -> None:
+        """If there is none of several parts, that is said; if there are some, they come."""
+        self.assertEqual(self.get(b"/a.bin", (b"range", b"bytes=10-,20-30")).status, 416)
+        exchange = self.get(b"/a.bin", (b"range", b"bytes=10-,3-4"))
+        self.assertEqual((exchange.status, exchange.body), (206, b"34"))
+
+    def test_hundreds(self) -> None:
+        """Who asks for hundreds of parts gets the whole, which costs less."""
+        self.put("long.bin", b"x" * 100_000)
+        value = b"bytes=" + b",".join(b"%d-%d" % (at, at) for at in range(0, 100_000, 500))
+        exchange = self.get(b"/long.bin", (b"range", value))
+        self.assertEqual((exchange.status, exchange.response.content_length), (200, 100_000))
+        exchange.client_leaves()
 
     def test_head(self) -> None:
         """HEAD is told of the whole (section 14.2: ranges are for GET)."""
@@ -442,6 +275,7 @@ class RangeTests(StaticTestCase):
             (b'"x"', 200),
             (b"W/" + tag, 200),
             (formatdate(MODIFIED_S + 9, usegmt=True).encode(), 200),
+            (formatdate(MODIFIED_S - 9, usegmt=True).encode(), 200),
         ]:
             self.assertEqual(self.get(b"/a.bin", part, (b"if-range", value)).status, status, value)
 
@@ -454,6 +288,7 @@ class EncodingTests(StaticTestCase):
         self.put("a.js", b"plain")
         self.put("a.js.gz", b"gzipped")
         self.put("a.js.br", b"brotli!")
+        self.put("a.js.zst", b"zstd")
 
     def body(self, accepted: bytes | None) -> bytes:
         """What a client that takes this gets."""
@@ -461,7 +296,7 @@ class EncodingTests(StaticTestCase):
         exchange = self.get(b"/a.js", *fields)
         self.assertEqual(exchange.header(b"vary"), b"Accept-Encoding")
         self.assertEqual(exchange.header(b"content-type"), b"text/javascript; charset=utf-8")
-        coding = {b"plain": None, b"gzipped": b"gzip", b"brotli!": b"br"}[exchange.body]
+        coding = {b"plain": None, b"gzipped": b"gzip", b"brotli!": b"br", b"zstd": b"zstd"}[exchange.body]
         self.assertEqual(exchange.header(b"content-encoding"), coding)
         return exchange.body
 
@@ -478,7 +313,9 @@ class EncodingTests(StaticTestCase):
             (b"br; q=0.000, gzip;q=0.1", b"gzipped"),
             (b"*", b"brotli!"),
             (b"*;q=0", b"plain"),
-            (b"br;q=0, *", b"gzipped"),
+            (b"br;q=0, *", b"zstd"),
+            (b"zstd, gzip", b"zstd"),
+            (b"br;q=0, zstd;q=0, *", b"gzipped"),
             (b"gzip;q=nonsense", b"plain"),
         ]:
             self.assertEqual(self.body(accepted), body, accepted)
@@ -496,13 +333,13 @@ class EncodingTests(StaticTestCase):
     def test_stale(self) -> None:
         """A compressed file that is older than its original is of another one."""
         self.put("a.js", b"newer", MODIFIED_S + 10)
-        exchange = self.get(b"/a.js", (b"accept-encoding", b"br, gzip"))
+        exchange = self.get(b"/a.js", (b"accept-encoding", b"br, gzip, zstd"))
         self.assertEqual((exchange.body, exchange.header(b"vary")), (b"newer", None))
 
     def test_links_are_no_siblings(self) -> None:
         """A compressed sibling that is a link, which might lead out, is not used."""
         (self.base / "secret").write_bytes(b"secret")
-        for suffix in ("gz", "br"):
+        for suffix in ("gz", "br", "zst"):
             (self.root / f"a.js.{suffix}").unlink()
             (self.root / f"a.js.{suffix}").symlink_to("../../secret")
         self.assertEqual(self.get(b"/a.js", (b"accept-encoding", b"br, gzip")).body, b"plain")
@@ -513,111 +350,135 @@ class EncodingTests(StaticTestCase):
         self.assertEqual(exchange.header(b"content-type"), b"application/gzip")
         self.assertIsNone(exchange.header(b"content-encoding"))
 
+    def test_parts(self) -> None:
+        """A part is a part of what the client gets, not of the file before it was compressed."""
+        exchange = self.get(b"/a.js", (b"accept-encoding", b"gzip"), (b"range", b"bytes=0-2"))
+        self.assertEqual((exchange.status, exchange.body, exchange.header(b"content-encoding")), (206, b"gzi", b"gzip"))
+        self.assertEqual(exchange.header(b"content-range"), b"bytes 0-2/7")
 
-class StreamingTests(StaticTestCase):
-    """Large files and slow clients."""
+
+class SettingsTests(StaticTestCase):
+    """What the configuration says."""
+
+    def test_cache_control(self) -> None:
+        """The first rule that matches a file's path decides, also in a 304; without one it is no-cache."""
+        self.serving = StaticSettings(
+            cache_control=(("/assets/**", "public, max-age=31536000, immutable"), ("*.html", "no-store"))
+        )
+        for name in ("assets/x/app.js", "assets/a.html", "a.html", "a.js", "sub/index.html"):
+            self.put(name)
+        for path, value in [
+            (b"/assets/x/app.js", b"public, max-age=31536000, immutable"),
+            (b"/assets/a.html", b"public, max-age=31536000, immutable"),
+            (b"/a.html", b"no-store"),
+            (b"/sub/", b"no-store"),
+            (b"/a.js", b"no-cache"),
+        ]:
+            exchange = self.get(path)
+            self.assertEqual(exchange.header(b"cache-control"), value, path)
+            tag = exchange.header(b"etag")
+            assert tag is not None
+            again = self.get(path, (b"if-none-match", tag))
+            self.assertEqual((again.status, again.header(b"cache-control")), (304, value))
+
+    def test_index(self) -> None:
+        """Folders have the index that is configured, the first that is there, or none."""
+        self.serving = StaticSettings(index=("home.html", "index.htm"))
+        self.put("a/index.htm", b"second")
+        self.put("a/home.html", b"first")
+        self.put("b/index.htm", b"second")
+        self.put("c/index.html", b"not asked for")
+        self.assertEqual(self.get(b"/a/").body, b"first")
+        self.assertEqual(self.get(b"/b/").body, b"second")
+        self.assertIsNone(self.find(b"/c/"))
+        self.serving = StaticSettings(index=())
+        self.assertIsNone(self.find(b"/a/"))
+        self.assertEqual(self.get(b"/a/home.html").body, b"first")
+
+
+HTML = (b"accept", b"text/html,*/*;q=0.8")
+
+
+class FallbackTests(StaticTestCase):
+    """One page for every address of an application that runs in the browser."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.data = bytes(range(256)) * (CHUNK_BYTES * 4 // 256) + b"the end"
-        self.path = self.put("big.bin", self.data)
+        self.put("index.html", b"page")
+        self.put("a.txt", b"file")
+        self.route(StaticSettings(fallback="index.html"))
 
-    def test_chunk_by_chunk(self) -> None:
-        """A large file is sent one chunk a turn, so that others are served in between."""
-        exchange = self.get(b"/big.bin")
-        seen: list[int] = []
+    def route(self, serving: StaticSettings) -> None:
+        """A worker with files at C{/app}, besides the server's own."""
+        self.files.update(
+            Routing(
+                version=1,
+                http=HTTPSettings(public=str(self.base / "shared")),
+                routes=(Route(prefix="/app", worker="app"),),
+                workers=(WorkerRouting(name="app", type="static", public=str(self.root), static=serving),),
+            )
+        )
 
-        def somebody_else() -> None:
-            seen.append(len(exchange.writes))
-            if not exchange.over:
-                self.clock.callLater(0, somebody_else)
+    def ask(self, path: bytes, *fields: tuple[bytes, bytes], method: bytes = b"GET") -> FakeExchange | None:
+        """Ask for something below C{/app}."""
+        places = self.files.places("app")["/app"]
+        exchange = FakeExchange(request_head(method, path, fields))
+        if places.may_hold(path) and self.files.answer(exchange, places, 4):
+            return exchange
+        return None
 
-        somebody_else()
-        self.clock.advance(0)
-        self.assertEqual(seen, [1, 2, 3, 4, 5])
-        self.assertEqual([len(data) for data in exchange.writes], [CHUNK_BYTES] * 4 + [7])
-        self.assertTrue(exchange.finished)
-        self.assertEqual(exchange.body, self.data)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def body(self, path: bytes, *fields: tuple[bytes, bytes]) -> bytes | None:
+        """What is answered, if anything is."""
+        exchange = self.ask(path, *fields)
+        return None if exchange is None else exchange.body
 
-    def test_slow_client(self) -> None:
-        """Nothing is read while the client does not read."""
-        exchange = self.get(b"/big.bin")
-        exchange.client_pauses()
-        self.clock.advance(0)
-        self.clock.advance(10)
-        self.assertEqual(len(exchange.writes), 1)
-        exchange.client_resumes()
-        exchange.client_pauses()
-        self.clock.advance(10)
-        self.assertEqual(len(exchange.writes), 1)
-        exchange.client_resumes()
-        self.clock.pump([0] * 10)
-        self.assertEqual((exchange.body, exchange.finished), (self.data, True))
+    def test_navigation(self) -> None:
+        """A person who goes to any address gets the page; what is a file is a file."""
+        for path in (b"/app/users/17", b"/app/x", b"/app/john.doe", b"/app"):
+            self.assertEqual(self.body(path, HTML), b"" if path == b"/app" else b"page", path)
+        self.assertEqual(self.body(b"/app/a.txt", HTML), b"file")
 
-    def test_paused_from_the_beginning(self) -> None:
-        """A client that is behind already gets no more than a chunk."""
-        head = request_head(b"GET", b"/big.bin")
-        exchange = FakeExchange(head, write_paused=True)
-        found = self.files.find(str(self.root), b"/big.bin")
-        assert found is not None
-        self.files.serve(exchange, found)
-        self.clock.pump([0] * 10)
-        self.assertEqual(len(exchange.writes), 1)
-        exchange.client_leaves()
+    def test_others(self) -> None:
+        """Scripts, images and programs are told that there is nothing."""
+        self.assertIsNone(self.body(b"/app/users/17", (b"accept", b"*/*")))
+        self.assertIsNone(self.body(b"/app/users/17"))
+        self.assertIsNone(self.body(b"/app/missing.js", HTML, (b"sec-fetch-mode", b"no-cors")))
 
-    def test_client_leaves(self) -> None:
-        """A client that leaves leaves nothing behind."""
-        exchange = self.get(b"/big.bin")
-        self.assertEqual(open_below(self.base), [str(self.path)])
-        exchange.client_leaves()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(open_below(self.base), [])
+    def test_varies(self) -> None:
+        """Caches are told that others get something else at this address."""
+        exchange = self.ask(b"/app/x", HTML)
+        assert exchange is not None
+        self.assertIn((b"Vary", b"Accept"), exchange.response_headers)
+        exchange = self.ask(b"/app/index.html", HTML)
+        assert exchange is not None
+        self.assertEqual(exchange.response_headers, [])
 
-    def test_range_in_the_middle(self) -> None:
-        """A large part is streamed as well, and ends where it should."""
-        first, last = 1000, CHUNK_BYTES * 3 + 5
-        exchange = self.get(b"/big.bin", (b"range", b"bytes=%d-%d" % (first, last)))
-        self.clock.pump([0] * 10)
-        self.assertEqual((exchange.body, exchange.finished), (self.data[first : last + 1], True))
+    def test_conditional(self) -> None:
+        """Who has the page is told so, at whatever address."""
+        exchange = self.ask(b"/app/x", HTML)
+        assert exchange is not None
+        tag = exchange.header(b"etag")
+        assert tag is not None
+        again = self.ask(b"/app/y", HTML, (b"if-none-match", tag))
+        assert again is not None
+        self.assertEqual(again.status, 304)
+        head = self.ask(b"/app/y", HTML, method=b"HEAD")
+        assert head is not None and head.response is not None
+        self.assertEqual((head.status, head.body, head.response.content_length), (200, b"", 4))
 
-    def test_shrinks(self) -> None:
-        """When a file becomes shorter while it is sent, the client can tell that something is missing."""
-        exchange = self.get(b"/big.bin")
-        os.truncate(self.path, CHUNK_BYTES + 10)
-        self.clock.pump([0] * 10)
-        self.assertTrue(exchange.aborted)
-        self.assertFalse(exchange.finished)
+    def test_server_first(self) -> None:
+        """The server's own files go before the page."""
+        (self.base / "shared" / "app").mkdir(parents=True)
+        (self.base / "shared" / "app" / "x").write_bytes(b"shared")
+        self.route(StaticSettings(fallback="index.html"))
+        self.assertEqual(self.body(b"/app/x", HTML), b"shared")
 
-    def test_grows(self) -> None:
-        """When a file becomes longer, what was promised is sent."""
-        exchange = self.get(b"/big.bin")
-        with self.path.open("ab") as file:
-            file.write(b"more")
-        self.clock.pump([0] * 10)
-        self.assertEqual((exchange.body, exchange.finished), (self.data, True))
+    def test_missing(self) -> None:
+        """A page that is not there is none."""
+        (self.root / "index.html").unlink()
+        self.assertIsNone(self.body(b"/app/x", HTML))
 
-    def test_replaced(self) -> None:
-        """When a file is replaced as editors do it, the client gets the old one whole."""
-        exchange = self.get(b"/big.bin")
-        self.put("new", b"new").rename(self.path)
-        self.clock.pump([0] * 10)
-        self.assertEqual((exchange.body, exchange.finished), (self.data, True))
-
-
-class ContentTypeTests(SynchronousTestCase):
-    """What a file holds."""
-
-    def test_names(self) -> None:
-        """The end of the name decides, in any case; text says its charset; what is unknown is just bytes."""
-        for name, kind in [
-            (b"/a/index.HTML", b"text/html; charset=utf-8"),
-            (b"x.mjs", b"text/javascript; charset=utf-8"),
-            (b"x.svg", b"image/svg+xml"),
-            (b"x.woff2", b"font/woff2"),
-            (b"x.tar.gz", b"application/gzip"),
-            (b"x.unheard-of", b"application/octet-stream"),
-            (b"LICENSE", b"application/octet-stream"),
-            (b"/dir.html/file", b"application/octet-stream"),
-        ]:
-            self.assertEqual(content_type(name), kind, name)
+    def test_off(self) -> None:
+        """Without the setting there is nothing of the kind."""
+        self.route(StaticSettings())
+        self.assertIsNone(self.body(b"/app/x", HTML))

@@ -37,6 +37,18 @@ class ListenConfig:
 
 
 @frozen(kw_only=True)
+class StaticConfig:
+    """How the files of a public folder are served."""
+
+    index: tuple[str, ...] = ("index.html",)
+    """Names of the file that a folder means, the first that is there."""
+    fallback: str | None = None
+    """Path, below the public folder, of what answers navigations that mean no file."""
+    cache_control: tuple[tuple[str, str], ...] = ()
+    """Patterns of names and values of C{Cache-Control}; the first that matches decides."""
+
+
+@frozen(kw_only=True)
 class HTTPConfig:
     """How clients are served; C{server.*} of the file."""
 
@@ -63,6 +75,7 @@ class HTTPConfig:
     access_log_format: str = "combined"
     public: str | None = None
     """Absolute directory of the server's own static files; L{None} if there is none."""
+    static: StaticConfig = StaticConfig()
     health_path: str | None = None
 
 
@@ -372,6 +385,11 @@ class WorkerConfig:
     """Absolute path, may hold C{{date}}; L{None}: none."""
     public: str | None = None
     """Absolute directory of static files; L{None} if there is none."""
+    static: StaticConfig = StaticConfig()
+    x_accel_redirect: tuple[tuple[str, str], ...] = ()
+    """Prefixes that a response may name with C{X-Accel-Redirect}, and the absolute directories that they stand for."""
+    x_sendfile: tuple[str, ...] = ()
+    """Absolute directories of files that a response may name with C{X-Sendfile}."""
     ignore: tuple[str, ...] = field(default=())
     """Further patterns of files whose change means nothing, besides L{WatchConfig.ignore}."""
 

@@ -173,7 +173,7 @@ def listener(node: yaml.Node, path: str) -> ListenConfig:
         "unix": socket_path,
         "proxy_protocol": boolean,
     }
-    found = _entry(node, path, reads, "address and port, or unix", _later)
+    found = entry(node, path, reads, "address and port, or unix", _later)
     proxy_protocol = bool(found.pop("proxy_protocol", False))
     unix = found.get("unix")
     if unix is not None and len(found) > 1:
@@ -195,7 +195,7 @@ _later = {
 
 def route(node: yaml.Node, path: str) -> RouteConfig:
     """Read one entry of C{routes}."""
-    found = _entry(node, path, {"host": host_name, "path": url_prefix}, "path, and perhaps host", {})
+    found = entry(node, path, {"host": host_name, "path": url_prefix}, "path, and perhaps host", {})
     prefix, host = found.get("path"), found.get("host")
     if prefix is None:
         raise mistake(node, path, "has no path", "write {path: /} for the whole host")
@@ -203,7 +203,7 @@ def route(node: yaml.Node, path: str) -> RouteConfig:
     return RouteConfig(prefix=prefix, host=host)
 
 
-def _entry(
+def entry(
     node: yaml.Node, path: str, reads: dict[str, Read[object]], wanted: str, later: dict[str, str]
 ) -> dict[str, object]:
     """Read a small mapping with fixed keys."""

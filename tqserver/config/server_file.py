@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from ..errors import Problem
-from .model import HTTPConfig, ListenConfig, Mode, PoolConfig, ServerConfig, WatchConfig
+from .model import HTTPConfig, ListenConfig, Mode, PoolConfig, ServerConfig, StaticConfig, WatchConfig
 from .nodes import Wrong, closest, shown
 from .places import LISTENERS_MAX, address, lines_of_items, listener, network, port, socket_path, url_path
 from .shape import Found, Key, Later, Shape
+from .static_values import INDEXES_MAX, RULES_MAX, cache_rule, file_name
 from .values import (
     boolean,
     choice,
@@ -80,6 +81,8 @@ SERVER = Shape(
             "http.access_log_format",
         ),
         Key("server.public", or_none(file_path("a folder"))),
+        Key("server.static.index", each(file_name, "file names", INDEXES_MAX), "http.static.index"),
+        Key("server.static.cache_control", each(cache_rule, "{match, value}", RULES_MAX), "http.static.cache_control"),
         Key("server.health_path", or_none(url_path), "http.health_path"),
         Key("workers.directory", file_path("a folder")),
         Key("workers.port_range_start", whole(1, 65_535), "workers.port_first"),
@@ -176,6 +179,7 @@ def _http(found: Found, project: str, cores: int) -> HTTPConfig:
         log_file=_optional(found, project, "server.log_file", LOG_FILE),
         access_log=_optional(found, project, "server.access_log", ACCESS_LOG),
         public=_optional(found, project, "server.public", PUBLIC),
+        static=found.fill(StaticConfig, "http.static"),
     )
     _check_proxied(found, http)
     return http

@@ -29,6 +29,7 @@ from .model import (
     RouteConfig,
     ScalingConfig,
     ServerConfig,
+    StaticConfig,
     StickyConfig,
     WaitingLineConfig,
     WorkerConfig,
@@ -122,6 +123,9 @@ def build_worker(
         php=php,
         log_file=_log_file(found, name, server.project),
         public=_public(found, directory),
+        static=found.fill(StaticConfig, "static"),
+        x_accel_redirect=_named_folders(found, directory),
+        x_sendfile=tuple(absolute(directory, path) for path in found.get("x_sendfile", tuple) or ()),
     )
     return None if found.problems() else Read(config, lines)
 
@@ -190,7 +194,7 @@ def _check_type(found: Found, type_: WorkerType) -> None:
         f"write {' or '.join(allowed)}, or remove it",
     )
     if type_ == "static":
-        for path in [path for path in paths if path.startswith("scaling.")]:
+        for path in [path for path in paths if path.startswith(("scaling.", "x_accel_redirect", "x_sendfile"))]:
             found.wrong(path, "is of no use to a worker of type static, which has no process", "remove it")
 
 
@@ -346,3 +350,16 @@ def _log_file(found: Found, name: str, project: str) -> str | None:
 def _public(found: Found, directory: str) -> str | None:
     path = found.get("public", str) if "public" in found else PUBLIC
     return None if path is None else absolute(directory, path)
+
+
+def _named_folders(found: Found, directory: str) -> tuple[tuple[str, str], ...]:
+    """The prefixes that a response may name, with their folders."""
+    listed = found.get("x_accel_redirect", tuple) or ()
+    folders: dict[str, str] = {}
+    for index, (prefix, path) in enumerate(listed):
+        if prefix in folders:
+            lines = lines_of_items(found.values["x_accel_redirect"].node)
+            message = f"has the prefix {prefix} a second time"
+            found.wrongs.append(Wrong(lines[index], f"x_accel_redirect[{index}]", message, "remove one of the two"))
+        folders[prefix] = absolute(directory, path)
+    return tuple(folders.items())

@@ -7,6 +7,7 @@ from __future__ import annotations
 from .places import ROUTES_MAX, route, url_path, url_prefix
 from .process_values import account, argv, cookie_name, environment, hash_on, settings, signal, umask
 from .shape import Key, Shape
+from .static_values import FOLDERS_MAX, INDEXES_MAX, RULES_MAX, cache_rule, file_below, file_name, named_folder
 from .values import (
     boolean,
     choice,
@@ -67,6 +68,11 @@ WORKER = Shape(
         Key("run", argv, "run"),
         Key("listen", choice("tcp", "unix"), "listen"),
         Key("public", or_none(file_path("a folder"))),
+        Key("static.index", each(file_name, "file names", INDEXES_MAX), "static.index"),
+        Key("static.fallback", or_none(file_below), "static.fallback"),
+        Key("static.cache_control", each(cache_rule, "{match, value}", RULES_MAX), "static.cache_control"),
+        Key("x_accel_redirect", each(named_folder, "{prefix, directory}", FOLDERS_MAX)),
+        Key("x_sendfile", each(file_path("a folder"), "folders", FOLDERS_MAX)),
         Key("log_file", log_path("name", "date"), also=("logging.log_file",)),
         Key("ignore", each(_pattern, "patterns"), "ignore"),
         Key("request_timeout_seconds", seconds(), "request_timeout_s"),

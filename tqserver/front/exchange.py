@@ -100,6 +100,18 @@ class IExchange(Interface):
     def write(data: bytes) -> None:
         """Some of the response's body. Ignored when the exchange is over. A HEAD's body is dropped."""
 
+    def send_file(fd: int, at: int, length: int, ended: Callable[[bool], None]) -> bool:
+        """
+        Have the kernel send some of the response's body from a file, at the client's pace. Nothing may be written until
+        it has ended.
+
+        @param fd: the file's descriptor. It stays the caller's, who keeps it open until then or until L{when_over}.
+        @param at: where in the file it begins.
+        @param length: bytes, at least one.
+        @param ended: called when all was sent, or with false when no more can be; perhaps before this returns.
+        @return: false if that cannot be done here: the caller reads and writes, then.
+        """
+
     def finish() -> None:
         """The response is whole. If the request's body is not, the connection is closed rather than read to its end."""
 

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -40,6 +41,7 @@ from .accepting import SCARCE_PAUSE_S, Accepting, IAcceptingReactor
 from .access_log import AccessLog
 from .forward_http import IReactor
 from .site import Site
+from .static_roots import kernel_notifier
 
 _log = Logger()
 
@@ -60,7 +62,7 @@ DESCRIPTORS_EACH = 2
 """File descriptors that a client may cost: its connection and one to a worker, or a file."""
 
 
-class IFrontReactor(IReactor, IAcceptingReactor):
+class IFrontReactor(IReactor, IAcceptingReactor, IReactorFDSet):
     """What a front needs of its reactor."""
 
 
@@ -87,7 +89,12 @@ class FrontService:
         outbox = Outbox(loop.call_soon if loop is not None else None)
         self._accepting = Accepting(reactor)
         self.site = Site(
-            reactor, notify=self._say, sweep=self._sweep, outbox=outbox, make_room=self._accepting.make_room
+            reactor,
+            notify=self._say,
+            sweep=self._sweep,
+            outbox=outbox,
+            make_room=self._accepting.make_room,
+            make_notifier=kernel_notifier(reactor),
         )
         self._factory = HTTPServerFactory(reactor, self, ServerSettings(), self._sweep, outbox)
         self._factory.serve = self.site.serve  # type: ignore[assignment]
@@ -252,5 +259,6 @@ class FrontService:
             self._load_loop.stop()
         if isinstance(self.site.access_log, AccessLog):
             self.site.access_log.close()
+        self.site.close()
         self._say(FrontStopped(cut=cut))
         self._finished()

@@ -36,9 +36,11 @@ from .exchange import IExchange
 from .forward_fastcgi import FastCGIForwarder
 from .forward_http import HTTPForwarder, IReactor
 from .forwarded import Forwarding
+from .offload import offload_of
 from .pages import error_response
-from .routes import Match, RouteTable
-from .static import StaticFiles
+from .routes import RouteTable
+from .static import ALLOW, StaticFiles
+from .static_roots import MakeNotifier
 from .sticky import with_cookie
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
@@ -75,6 +77,7 @@ class Site:
         access_log: IAccessLog | None = None,
         sweep: Sweep | None = None,
         outbox: Outbox | None = None,
+        make_notifier: MakeNotifier | None = None,
         chance: Callable[[], float] = random.random,
         make_room: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -82,6 +85,7 @@ class Site:
         @param notify: is told what the supervisor wants to know.
         @param access_log: may be replaced later.
         @param outbox: where what is written to workers waits for the end of the turn.
+        @param make_notifier: makes who tells of changes in folders of static files; without, they are asked each time.
         @param chance: random numbers from [0, 1).
         @param make_room: frees file descriptors when there are none left; tells whether it could.
         """
@@ -94,7 +98,7 @@ class Site:
         self._chance = chance
         self._make_room = make_room
         self._sweep = sweep or Sweep(reactor)
-        self._static = StaticFiles(reactor)
+        self._static = StaticFiles(reactor, make_notifier=make_notifier)
         self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox())
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
         self._forwarding = Forwarding((), os.urandom)
@@ -113,6 +117,7 @@ class Site:
         self._table = RouteTable(routing.routes)
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
+        self._static.update(routing)
         self._fastcgi.spool_directory = routing.http.spool_directory or None
         removed: list[EndpointState] = []
         named = {worker.name: worker for worker in routing.workers}
@@ -129,6 +134,8 @@ class Site:
                 known = self._workers[name] = Worker(self.reactor, worker_routing, self.waited_too_long, self._chance)
             self._sweep.add(known.line)
             removed += known.update(worker_routing, routing.secret)
+            known.places = self._static.places(name)
+            known.offload = offload_of(worker_routing, self._static)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
@@ -137,6 +144,10 @@ class Site:
                 self._drained(endpoint)
         for state in list(self._workers.values()):
             self._wake(state)
+
+    def close(self) -> None:
+        """Nothing is served any more."""
+        self._static.close()
 
     def load(self, connections: int = 0) -> Load:
         """The counts, as a message."""
@@ -205,7 +216,15 @@ class Site:
             return
         if 0 < self._in_flight_max < self.in_flight and (worker is None or worker.routing.type != "metrics"):
             raise too_busy()
-        if head.method in _STATIC_METHODS and self._serve_static(exchange, worker, match):
+        if worker is not None and match is not None:
+            places, matched_bytes = worker.places.get(match.prefix, self._static.server), match.matched_bytes
+        else:
+            places, matched_bytes = self._static.server, 0
+        if (
+            places.may_hold(head.path)
+            and head.method in _STATIC_METHODS
+            and self._static.answer(exchange, places, matched_bytes)
+        ):
             return
         if worker is None or match is None:
             raise ClientFault("There is nothing here.", status=404)
@@ -218,6 +237,7 @@ class Site:
             ]
         if routing.protocol == "none":
             if head.method not in _STATIC_METHODS:
+                exchange.response_headers = [*exchange.response_headers, ALLOW]
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
         if routing.in_flight_max and (refusal := worker.too_much()) is not None:
@@ -241,23 +261,6 @@ class Site:
                 self._attempt(passage, endpoint, exchange.started)
                 return
         self._wait(passage, self.reactor.seconds())
-
-    def _serve_static(self, exchange: IExchange, worker: Worker | None, match: Match | None) -> bool:
-        """Answer with a file if there is one: the worker's under its prefix, the worker's, the server's."""
-        path = exchange.head.path
-        places: list[tuple[str, bytes]] = []
-        if worker is not None and match is not None and worker.routing.public:
-            places.append((worker.routing.public, path[match.matched_bytes :] or b"/"))
-            if match.matched_bytes:
-                places.append((worker.routing.public, path))
-        if self.routing.http.public:
-            places.append((self.routing.http.public, path))
-        for root, below in places:
-            found = self._static.find(root, below)
-            if found is not None:
-                self._static.serve(exchange, found)
-                return True
-        return False
 
     def _place(self, passage: Passage) -> None:
         """Give an exchange that was in hand before to an endpoint, or have it wait for one."""
@@ -307,11 +310,14 @@ class Site:
             worker.stick(passage, endpoint, now)
         routing = worker.routing
         done = partial(self._attempted, passage)
+        exchange = passage.exchange
+        if worker.offload is not None:
+            exchange = worker.offload.wrap(exchange, partial(self._answer_fault, passage))
         try:
             if routing.protocol == "fastcgi":
-                self._fastcgi.start(passage.exchange, routing, endpoint.spec, match.prefix, done)
+                self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, done)
             else:
-                self._http.start(passage.exchange, routing, endpoint.spec, match.matched_bytes, passage.lines, done)
+                self._http.start(exchange, routing, endpoint.spec, match.matched_bytes, passage.lines, done)
         except Exception:
             # A mistake of ours with one request: it must still give the endpoint back and be answered.
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)

@@ -1,314 +1,348 @@
 """
-Static files: which file a request means, if any, and how it is sent.
+Static files: which file a request means, if any, and how it is answered with it.
 
-L{StaticFiles.find} is asked for every request that may be one for a file, most of which are not; so it
-decides on the path's text first and then with a single C{stat(2)}. L{StaticFiles.serve} answers conditional
-and range requests and streams the rest. Files are read on the reactor's thread, 64 KiB a turn: the page
-cache answers faster than a thread.
+Most requests mean none, which the names of what lies in the folders tell without a system call
+(L{tqserver.front.static_names}). The small files are kept in memory, and looked at each time with an lstat(2) for the
+file and each folder on its way (L{tqserver.front.static_files}); the large ones are sent by the kernel where it can
+(L{tqserver.front.static_send}).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import stat
-from email.utils import formatdate, parsedate_to_datetime
-from urllib.parse import unquote_to_bytes
+import time
+from collections.abc import Callable, Mapping
 
-from attrs import frozen
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from ..errors import ClientFault, ScarceFault, ServerFault
+from ..errors import ClientFault, Fault, ScarceFault, ServerFault
 from ..http1.connecting import is_scarce
-from ..http1.head import Headers, RequestHead, ResponseHead
-from .content_type import content_type, is_compressed
+from ..http1.head import ResponseHead
+from ..plane.messages import Routing, StaticSettings
 from .exchange import IExchange
+from .static_cache import FILE_BYTES_MAX, FileCache
+from .static_conditions import Asked, accepted, asked, is_navigation
+from .static_files import Content, StaticFile, Variant, stamp_of
+from .static_find import NOT_OURS, Finder, open_regular
+from .static_path import Rules, public_name
+from .static_places import Place, Places
+from .static_ranges import Span
+from .static_response import Pieces, response_for
+from .static_roots import MakeNotifier, Roots
+from .static_send import CHUNK_BYTES, Sending, read_pieces
 
-CHUNK_BYTES = 64 * 1024
-"""Read and written at once: what a transport buffers before it asks us to pause."""
+CACHE_CONTROL = b"no-cache"
+"""Of files that no rule is for: kept by clients, but only used when we say that it is still the same."""
 
-PATH_BYTES_MAX = 4096
-"""PATH_MAX (limits.h): nothing longer can be opened."""
-
-STALE_S = 1
-"""A compressed sibling may be older than its original by this (one tool wrote both); more, and it is of
-another one."""
-
-INDEX = b"index.html"
-
-_ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES])
-"""Errors that mean that there is no such file for us."""
-
-_SOURCE = re.compile(
-    rb"\.(?:php[3-8s]?|pht|phtml|phar)"
-    rb"(?:[~_ -][^/.]*)?(?:\.(?:bak|old|orig|save|sw[a-p]|tmp|dist|gz|br|[0-9]+)~?)*\.?(?:/|$)",
-    re.IGNORECASE,
-)
-"""Names of PHP sources, and of what editors and tools leave beside them."""
-
-_RANGE = re.compile(rb"bytes=[ \t]*([0-9]{0,18})-([0-9]{0,18})[ \t]*", re.IGNORECASE)
-_ETAG = re.compile(rb'(?:W/)?"[!#-~\x80-\xff]*"')
-_QUALITY = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
-
-_ENCODINGS = ((b"br", b".br"), (b"gzip", b".gz"))
-"""Codings that a file may lie compressed in, the best first, and how such a file's name ends."""
-
-
-@frozen
-class Found:
-    """
-    A file that a request means.
-
-    @ivar file: absolute path, free of symbolic links when it was found.
-    @ivar name: path as it was asked for, which decides the content type.
-    @ivar directory: it was found as the index of a directory.
-    """
-
-    file: bytes
-    name: bytes
-    directory: bool = False
-
-
-@frozen
-class _Variant:
-    """An open file with what is told about it; an encoding if it is a compressed sibling."""
-
-    fd: int
-    size: int
-    etag: bytes
-    modified_s: int
-    encoding: bytes
-    varies: bool
+ALLOW = (b"Allow", b"GET, HEAD")
+"""What can be done with files."""
 
 
 class StaticFiles:
-    """Finds files below a root, and sends them."""
+    """
+    Finds files and answers with them.
+
+    @ivar server: the places of requests that are for no worker.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorTime) -> None:
-        self._reactor = reactor
-
-    def find(self, root: str, path: bytes) -> Found | None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        *,
+        make_notifier: MakeNotifier | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         """
-        The file that a path means below a root.
+        @param make_notifier: makes who tells of changes in folders; without, they are asked each time.
+        @param now_ns: the time of the file system's stamps.
+        """
+        self._reactor = reactor
+        self._now_ns = now_ns
+        self._roots = Roots(make_notifier, now_ns)
+        self._finder = Finder(now_ns)
+        self._cache = FileCache()
+        self._places: dict[tuple[str, StaticSettings], Place] = {}
+        self._of_workers: dict[str, dict[str, Places]] = {}
+        self._private: dict[str, Place] = {}
+        self.server = Places(b"", None, None)
 
-        Nothing outside the root is ever found: no C{..}, no symbolic link that leads out. Nor are names
-        with a leading dot, PHP sources, or anything but regular files. The path is percent-decoded once.
+    # The routing.
 
-        @param root: absolute directory.
-        @param path: the request's path below the root, as the client sent it, without its query.
+    def update(self, routing: Routing) -> None:
+        """Serve the files of this routing from now on."""
+        before, self._places = self._places, {}
+        old = [self.server, *(places for routes in self._of_workers.values() for places in routes.values())]
+        self._roots.retry()
+        shared = self._place(routing.http.public, routing.http.static, before)
+        self.server = Places(b"", None, shared)
+        workers = {worker.name: worker for worker in routing.workers}
+        self._of_workers = {name: {} for name in workers}
+        for route in routing.routes:
+            worker = workers.get(route.worker)
+            if worker is not None and route.prefix not in self._of_workers[worker.name]:
+                own = self._place(worker.public, worker.static, before)
+                fallback = b"/" + os.fsencode(worker.static.fallback) if own and worker.static.fallback else None
+                prefix = route.prefix.rstrip("/").encode()
+                self._of_workers[worker.name][route.prefix] = Places(prefix, own, shared, fallback)
+        for places in old:
+            places.close()
+        for known, place in before.items():
+            if known not in self._places:
+                self._cache.forget(place)
+                if place.root is not None:
+                    self._roots.close(place.root)
+
+        named = {
+            folder
+            for worker in routing.workers
+            for folder in (*(folder for _, folder in worker.x_accel_redirect), *worker.x_sendfile)
+        }
+        for folder in self._private.keys() - named:
+            self._cache.forget(self._private.pop(folder))
+
+    def private(self, folder: str) -> Place:
+        """The place of files that only a worker may name. It lasts as long as one does in the routing."""
+        place = self._private.get(folder)
+        if place is None:
+            rules = Rules((), CACHE_CONTROL)
+            place = self._private[folder] = Place(os.fsencode(folder), None, (), rules, sources=True)
+        return place
+
+    def _place(
+        self, public: str, settings: StaticSettings, before: dict[tuple[str, StaticSettings], Place]
+    ) -> Place | None:
+        """The place of a folder: the one that there is, if there is."""
+        if not public:
+            return None
+        key = (public, settings)
+        place = self._places.get(key) or before.get(key)
+        if place is None:
+            rules = Rules(settings.cache_control, CACHE_CONTROL)
+            indexes = tuple(map(os.fsencode, settings.index))
+            place = Place(os.fsencode(public), self._roots.open(public), indexes, rules, sources=False)
+        self._places[key] = place
+        return place
+
+    def places(self, worker: str) -> Mapping[str, Places]:
+        """
+        Where the files for the requests of a worker may lie, by the prefixes of its routes, until the next L{update}.
+
+        @param worker: its name.
+        """
+        return self._of_workers.get(worker, {})
+
+    def close(self) -> None:
+        """Watch no more."""
+        self.update(Routing(version=0))
+
+    # One request.
+
+    def answer(self, exchange: IExchange, places: Places, matched_bytes: int) -> bool:
+        """
+        Answer a GET or HEAD with a file if it means one. Worth asking if C{places.may_hold}.
+
+        @param matched_bytes: how much of the path is the route's prefix.
+        @return: whether it was answered.
+        @raise Fault: it means a file and cannot be answered with it; nothing has been answered yet.
+        """
+        head = exchange.head
+        for place, below in places.candidates(head.path, matched_bytes):
+            file = self.find(place, below)
+            if file is not None:
+                self.serve(exchange, file)
+                return True
+        if places.fallback is not None and places.own is not None and is_navigation(head.headers):
+            file = self.find(places.own, places.fallback)
+            if file is not None:
+                # Who does not accept HTML gets something else at this address. Nor is this the file's own, so there is
+                # nowhere to redirect to.
+                exchange.response_headers = [*exchange.response_headers, (b"Vary", b"Accept")]
+                self._serve(exchange, file)
+                return True
+        return False
+
+    def find(self, place: Place, path: bytes) -> StaticFile | None:
+        """
+        The file that a path means.
+
+        Nothing outside the place is ever found: no C{..}, no symbolic link that leads out. Nor are names with a leading
+        dot, PHP sources, or anything but regular files. The path is percent-decoded once.
+
+        @param path: as the client sent it, without its query.
         @return: L{None} when there is nothing to serve; the request is somebody else's then.
         """
-        name = _decoded(path)
-        if name is None:
-            return None
-        base = os.fsencode(root)
-        if not os.access(base + name, os.R_OK):
-            # What most requests end with; stat(2) would cost an exception.
-            return None
-        try:
-            found = self._resolve(base, name)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                self._log.warn("Cannot look for {name!r} in {root}: {error}", name=name, root=root, error=error)
-            return None
-        return found
+        if b"%" not in path:
+            # Then it is the name of what is kept, if anything with this name is.
+            file = place.files.get(path)
+            if file is not None:
+                if file.is_fresh():
+                    file.used = True
+                    return file
+                self._cache.drop(file)
+            if not place.may_begin(path):
+                return None
+        name = public_name(path)
+        return None if name is None else self.named(place, name)
 
-    def _resolve(self, base: bytes, name: bytes) -> Found | None:
-        wanted = base + name
-        status = os.stat(wanted)
-        directory = stat.S_ISDIR(status.st_mode)
-        if directory:
-            wanted = wanted.rstrip(b"/") + b"/" + INDEX
-            name = INDEX
-            status = os.stat(wanted)
-        elif name.endswith(b"/"):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        file = os.path.realpath(wanted)
-        inside = os.path.realpath(base).rstrip(b"/") + b"/"
-        if not file.startswith(inside) or _SOURCE.search(file, len(inside) - 1):
-            return None
-        return Found(file, name, directory)
-
-    def serve(self, exchange: IExchange, found: Found) -> None:
+    def named(self, place: Place, name: bytes) -> StaticFile | None:
         """
-        Answer with a file: whole, in part, or that it has not changed.
+        The file with a name that is known to be harmless.
+
+        @param name: see L{tqserver.front.static_path}.
+        """
+        file = place.files.get(name)
+        if file is not None:
+            if file.is_fresh():
+                file.used = True
+                return file
+            self._cache.drop(file)
+        try:
+            file = self._finder.find(place, name)
+        except OSError as error:
+            self._log.warn("Cannot look for {name!r} in {root!r}: {error}", name=name, root=place.base, error=error)
+            return None
+        if file is not None and file.certain:
+            self._cache.keep(file)
+        return file
+
+    def serve(self, exchange: IExchange, file: StaticFile) -> None:
+        """
+        Answer a GET or HEAD with a file: whole, in part, or that it has not changed.
 
         @raise Fault: it cannot be answered with the file; nothing has been answered yet.
         """
-        head = exchange.head
-        if head.method not in (b"GET", b"HEAD"):
-            exchange.respond(ResponseHead(405, b"Method Not Allowed", [(b"Allow", b"GET, HEAD")], 0), None)
-            exchange.finish()
-            return
-        if found.directory and not head.path.endswith(b"/"):
+        if file.directory and not exchange.head.path.endswith(b"/"):
             _redirect(exchange)
             return
-        variant = _open(found, _accepted(head))
-        try:
-            self._answer(exchange, found, variant)
-        except BaseException:
-            os.close(variant.fd)
-            raise
+        self._serve(exchange, file)
 
-    def _answer(self, exchange: IExchange, found: Found, variant: _Variant) -> None:
+    def _serve(self, exchange: IExchange, file: StaticFile) -> None:
         head = exchange.head
-        headers: Headers = [
-            (b"ETag", variant.etag),
-            (b"Last-Modified", formatdate(variant.modified_s, usegmt=True).encode("ascii")),
-            (b"Cache-Control", b"no-cache"),
-        ]
-        if variant.varies:
-            headers.append((b"Vary", b"Accept-Encoding"))
-        status = _precondition(head, variant)
-        if status:
-            os.close(variant.fd)
-            length = None if status == 304 else 0
-            exchange.respond(ResponseHead(status, _REASONS[status], headers, length), None)
-            exchange.finish()
-            return
-        headers += [
-            (b"Content-Type", content_type(found.name)),
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"Accept-Ranges", b"bytes"),
-        ]
-        if variant.encoding:
-            headers.append((b"Content-Encoding", variant.encoding))
-        first, length, status = 0, variant.size, 200
-        if head.method == b"GET":
-            wanted = _range(head, variant)
-            if wanted is not None:
-                first, length = wanted
-                status = 206 if length else 416
-        if status == 416:
-            os.close(variant.fd)
-            headers = [(b"Content-Range", b"bytes */%d" % variant.size), (b"Accept-Ranges", b"bytes")]
-            exchange.respond(ResponseHead(416, _REASONS[416], headers, 0), None)
-            exchange.finish()
-            return
-        if status == 206:
-            headers.append((b"Content-Range", b"bytes %d-%d/%d" % (first, first + length - 1, variant.size)))
-        response = ResponseHead(status, _REASONS[status], headers, length)
-        if head.method == b"HEAD" or not length:
-            os.close(variant.fd)
-            exchange.respond(response, None)
-            exchange.finish()
-            return
-        _Sending(self._reactor, exchange, variant.fd, first, length).begin(response)
-
-
-_REASONS = {
-    200: b"OK",
-    206: b"Partial Content",
-    304: b"Not Modified",
-    412: b"Precondition Failed",
-    416: b"Range Not Satisfiable",
-}
-
-
-@implementer(IPushProducer)
-class _Sending:
-    """
-    A file on its way to a client: one chunk a turn while the client keeps up. It owns the file's descriptor.
-    """
-
-    _log = Logger()
-
-    def __init__(self, reactor: IReactorTime, exchange: IExchange, fd: int, at: int, length: int) -> None:
-        self._reactor = reactor
-        self._exchange = exchange
-        self._fd = fd
-        self._at = at
-        self._remaining = length
-        self._paused = False
-        self._turn: IDelayedCall | None = None
-
-    def begin(self, response: ResponseHead) -> None:
-        """
-        Answer, and send the first chunk at once.
-
-        @raise ServerFault: the file cannot be read; nothing has been answered, and the descriptor is still
-            the caller's to close.
-        """
-        exchange = self._exchange
-        try:
-            chunk = os.pread(self._fd, min(CHUNK_BYTES, self._remaining), self._at)
-        except OSError as error:
-            raise ServerFault("The file cannot be read.", str(error), status=500)
-        exchange.when_over(self._over)
-        single = len(chunk) == self._remaining
-        exchange.respond(response, None if single else self)
-        self._send(chunk)
-
-    def _send(self, chunk: bytes) -> None:
-        exchange = self._exchange
-        if not chunk:
-            # The file became shorter: what we promised does not exist any more.
-            exchange.abort()
-            return
-        self._at += len(chunk)
-        self._remaining -= len(chunk)
-        exchange.write(chunk)
-        if not self._remaining:
-            exchange.finish()
+        fields = asked(head.headers)
+        variant = file.plain
+        if file.coded:
+            codings = accepted(head.get_all(b"accept-encoding"))
+            variant = file.variant(codings)
+            if variant is not file.plain and file.kept and not variant.content.is_fresh():
+                # The folder has the same entries, but this one has another content.
+                self._cache.drop(file)
+                again = self.named(file.place, file.key)
+                if again is None:
+                    raise _nothing("it was there a moment ago")
+                file, variant = again, again.variant(codings)
+        body = variant.content.body
+        if fields is None and body and head.method == b"GET":
+            # What nearly all requests are.
+            exchange.answer(variant.head, body)
         else:
-            self._schedule()
+            self.send(exchange, file, variant, fields)
 
-    def _schedule(self) -> None:
-        if not self._paused and self._turn is None and not self._exchange.over:
-            self._turn = self._reactor.callLater(0, self._next)
+    def send(self, exchange: IExchange, file: StaticFile, variant: Variant, fields: Asked | None) -> None:
+        """
+        Answer with one representation of a file.
 
-    def _next(self) -> None:
-        self._turn = None
+        @param fields: conditions and ranges; L{None} to send the whole in any case.
+        @raise Fault: see L{serve}.
+        """
+        response, pieces = self._response(exchange, variant, fields)
+        body = variant.content.body
+        if pieces is None:
+            exchange.answer(response, b"")
+        elif body is not None:
+            exchange.answer(response, _cut(body, pieces))
+        else:
+            self._send_from_disk(exchange, file, variant, fields)
+
+    def _response(
+        self, exchange: IExchange, variant: Variant, fields: Asked | None
+    ) -> tuple[ResponseHead, Pieces | None]:
+        return response_for(exchange.head.method, fields, variant, self._now_ns, _boundary)
+
+    def _send_from_disk(self, exchange: IExchange, file: StaticFile, variant: Variant, fields: Asked | None) -> None:
+        """Open the file, see whether it is still the one that was found, and send it."""
+        fd, status = _open(variant.content.file)
+        whole: bytes | None = None
         try:
-            chunk = os.pread(self._fd, min(CHUNK_BYTES, self._remaining), self._at)
+            content = variant.content
+            if stamp_of(status) != content.stamp:
+                # Another file has come in its place. It is as good, if what is said of it is said of this one.
+                variant = self._finder.renewed(variant, status)
+            elif file.kept and content.size <= FILE_BYTES_MAX:
+                whole = _content(fd, content)
+                if whole is not None:
+                    self._cache.fill(file, content, whole)
+            response, pieces = self._response(exchange, variant, fields)
+            if pieces is None:
+                whole = b""
+            elif whole is not None:
+                whole = _cut(whole, pieces)
+            else:
+                pieces = pieces or (Span(0, variant.content.size),)
+                length = response.content_length or 0
+                if length <= CHUNK_BYTES:
+                    whole = read_pieces(fd, pieces)
+                    if len(whole) != length:
+                        raise ServerFault("The file is just changing.", retry_after_s=1)
         except OSError as error:
-            self._log.warn("A file could not be read to its end: {error}", error=error)
-            self._exchange.abort()
-            return
-        self._send(chunk)
-
-    def _over(self) -> None:
-        fd, self._fd = self._fd, -1
-        os.close(fd)
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        self._schedule()
-
-    def stopProducing(self) -> None:
-        """The exchange tells when it is over."""
+            os.close(fd)
+            raise _unreadable(error)
+        except BaseException:
+            os.close(fd)
+            raise
+        if whole is not None:
+            os.close(fd)
+            exchange.answer(response, whole)
+        else:
+            assert pieces
+            Sending(self._reactor, exchange, fd, pieces).begin(response)
 
 
-def _decoded(path: bytes) -> bytes | None:
-    """The path decoded once and found harmless, beginning with a slash; else L{None}."""
-    if b"%" in path:
-        lower = path.lower()
-        if b"%2f" in lower or b"%5c" in lower or b"%00" in lower:
-            return None
-        path = unquote_to_bytes(path)
-    path = path or b"/"
-    if not path.startswith(b"/") or len(path) > PATH_BYTES_MAX:
+def _open(path: bytes) -> tuple[int, os.stat_result]:
+    """
+    Open a file that was found.
+
+    @raise Fault: it is not there any more, or cannot be opened.
+    """
+    try:
+        return open_regular(path)
+    except OSError as error:
+        if error.errno in NOT_OURS:
+            raise _nothing(str(error))
+        raise _unreadable(error)
+
+
+def _unreadable(error: OSError) -> Fault:
+    if is_scarce(error):
+        return ScarceFault("The server is busy.", str(error))
+    return ServerFault("The file cannot be read.", str(error), status=500)
+
+
+def _content(fd: int, content: Content) -> bytes | None:
+    """All of a small file, or L{None} if it is just changing, or cannot be read."""
+    try:
+        body = os.pread(fd, content.size + 1, 0)
+    except OSError:
         return None
-    # "/." takes care of ".", "..", and names with a leading dot, at any depth.
-    if b"/." in path or b"//" in path or b"\0" in path or b"\\" in path or _SOURCE.search(path):
-        return None
-    return path
+    return body if len(body) == content.size and stamp_of(os.fstat(fd)) == content.stamp else None
+
+
+def _cut(body: bytes, pieces: Pieces) -> bytes:
+    """The pieces of a file that is in memory."""
+    if not pieces:
+        return body
+    return b"".join(body[piece.at : piece.end] if isinstance(piece, Span) else piece for piece in pieces)
+
+
+def _boundary() -> bytes:
+    """Nobody can have put it into a file."""
+    return os.urandom(12).hex().encode("ascii")
+
+
+def _nothing(detail: str) -> ClientFault:
+    return ClientFault("There is nothing at this address.", detail, status=404)
 
 
 def _redirect(exchange: IExchange) -> None:
@@ -323,141 +357,3 @@ def _redirect(exchange: IExchange) -> None:
         location += b"?" + head.query
     exchange.respond(ResponseHead(308, b"Permanent Redirect", [(b"Location", location)], 0), None)
     exchange.finish()
-
-
-def _open(found: Found, accepted: list[tuple[bytes, bytes]]) -> _Variant:
-    """
-    Open what suits the client best.
-
-    @param accepted: codings that it takes, in our order, with the suffixes of their files.
-    @raise ClientFault: there is nothing to open any more.
-    @raise ScarceFault: there is no descriptor to open it with.
-    """
-    try:
-        fd, status = _open_regular(found.file)
-    except OSError as error:
-        if is_scarce(error):
-            raise ScarceFault("The server is busy.", str(error))
-        raise ClientFault("There is nothing at this address.", str(error), status=404)
-    if is_compressed(found.name):
-        return _variant(fd, status, b"", False)
-    varies = False
-    for coding, suffix in _ENCODINGS:
-        try:
-            sibling, sibling_status = _open_regular(found.file + suffix)
-        except OSError:
-            # That there is none is the rule.
-            continue
-        if sibling_status.st_mtime < status.st_mtime - STALE_S:
-            os.close(sibling)
-            continue
-        varies = True
-        if (coding, suffix) in accepted:
-            os.close(fd)
-            return _variant(sibling, sibling_status, coding, True)
-        os.close(sibling)
-    return _variant(fd, status, b"", varies)
-
-
-def _open_regular(file: bytes) -> tuple[int, os.stat_result]:
-    """
-    Open a regular file that is no symbolic link, without waiting for anything.
-
-    @raise OSError: there is none.
-    """
-    fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(fd)
-        raise OSError(errno.ENOENT, "not a regular file", file)
-    return fd, status
-
-
-def _variant(fd: int, status: os.stat_result, encoding: bytes, varies: bool) -> _Variant:
-    suffix = b"-" + encoding if encoding else b""
-    etag = b'"%x-%x-%x%s"' % (status.st_mtime_ns, status.st_size, status.st_ino, suffix)
-    return _Variant(fd, status.st_size, etag, int(status.st_mtime), encoding, varies)
-
-
-def _accepted(head: RequestHead) -> list[tuple[bytes, bytes]]:
-    """Codings of L{_ENCODINGS} that the client takes (RFC 9110 section 12.5.3)."""
-    values = head.get_all(b"accept-encoding")
-    if not values:
-        return []
-    weights: dict[bytes, bool] = {}
-    for member in b",".join(values).split(b","):
-        coding, _, parameters = member.partition(b";")
-        name, _, quality = parameters.strip(b" \t").partition(b"=")
-        wanted = True
-        if name.strip(b" \t").lower() == b"q":
-            quality = quality.strip(b" \t")
-            wanted = bool(_QUALITY.fullmatch(quality)) and float(quality) > 0
-        weights[coding.strip(b" \t").lower()] = wanted
-    rest = weights.get(b"*", False)
-    return [entry for entry in _ENCODINGS if weights.get(entry[0], rest)]
-
-
-def _date(value: bytes | None) -> int | None:
-    """Seconds since the epoch, or L{None} for what is no date."""
-    if value is None:
-        return None
-    try:
-        return int(parsedate_to_datetime(value.decode("ascii")).timestamp())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _matches(values: list[bytes], etag: bytes, weak: bool) -> bool:
-    """Whether a list of entity tags has ours. By the strong comparison, a weak tag matches nothing."""
-    joined = b",".join(values).strip(b" \t")
-    if joined == b"*":
-        return True
-    tags = _ETAG.findall(joined)
-    return etag in tags or (weak and b"W/" + etag in tags)
-
-
-def _precondition(head: RequestHead, variant: _Variant) -> int:
-    """304, 412, or 0 to go on; in the order of RFC 9110 section 13.2.2."""
-    if_match = head.get_all(b"if-match")
-    if if_match:
-        if not _matches(if_match, variant.etag, weak=False):
-            return 412
-    else:
-        unmodified_since_s = _date(head.get(b"if-unmodified-since"))
-        if unmodified_since_s is not None and variant.modified_s > unmodified_since_s:
-            return 412
-    if_none_match = head.get_all(b"if-none-match")
-    if if_none_match:
-        return 304 if _matches(if_none_match, variant.etag, weak=True) else 0
-    modified_since_s = _date(head.get(b"if-modified-since"))
-    if modified_since_s is not None and variant.modified_s <= modified_since_s:
-        return 304
-    return 0
-
-
-def _range(head: RequestHead, variant: _Variant) -> tuple[int, int] | None:
-    """
-    The part that is wanted (RFC 9110 section 14.2): one range only; several, or what is malformed, get the
-    whole.
-
-    @return: first byte and length, a length of 0 if there is no such part; L{None} for the whole.
-    """
-    ranges = head.get_all(b"range")
-    if len(ranges) != 1 or not variant.size:
-        return None
-    match = _RANGE.fullmatch(ranges[0])
-    if match is None or match.group(1) == match.group(2) == b"":
-        return None
-    condition = head.get(b"if-range")
-    if condition is not None and condition != variant.etag and _date(condition) != variant.modified_s:
-        return None
-    if not match.group(1):
-        length = min(int(match.group(2)), variant.size)
-        return variant.size - length, length
-    first = int(match.group(1))
-    last = int(match.group(2)) if match.group(2) else variant.size - 1
-    if match.group(2) and last < first:
-        return None
-    if first >= variant.size:
-        return 0, 0
-    return first, min(last, variant.size - 1) - first + 1

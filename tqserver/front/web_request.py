@@ -217,6 +217,10 @@ class RequestExchange:
         self.sent_bytes += len(data)
         self._request.write(data)
 
+    def send_file(self, fd: int, at: int, length: int, ended: Callable[[bool], None]) -> bool:
+        """C{twisted.web} writes."""
+        return False
+
     def finish(self) -> None:
         if self.over:
             return

@@ -4,7 +4,7 @@ What the site remembers of a worker and of an exchange on its way to one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -17,8 +17,10 @@ from .breaker import failure_kind, status_kind
 from .cookies import cookie_values
 from .endpoints import EndpointSet, EndpointState
 from .exchange import IExchange
+from .offload import Offload
 from .retry import IDEMPOTENT, RetryBudget
 from .routes import Match
+from .static_places import Places
 from .sticky import Homes, with_cookie
 from .waiting import WaitingLine
 
@@ -59,6 +61,9 @@ class Worker:
         self.wake_call: IDelayedCall | None = None
         self.waking = False
         self.development_headers: Headers = []
+        self.places: Mapping[str, Places] = {}
+        """Where its files may lie, by the prefixes of its routes."""
+        self.offload: Offload | None = None
 
     def update(self, routing: WorkerRouting, secret: bytes) -> list[EndpointState]:
         """

@@ -36,6 +36,12 @@ class Carrier(Shape):
     def send_sequence(self, pieces: tuple[bytes, ...]) -> None:
         """Write several pieces to the client at once."""
 
+    def send_file(self, fd: int, at: int, length: int, told: Callable[[int, bool], None]) -> bool:
+        """Have the kernel send a piece of a file, if the transport can have it do that."""
+
+    def cancel_file(self) -> None:
+        """Send no more of it."""
+
     def server_name(self) -> tuple[str, int]:
         """Our own address and port."""
 
@@ -329,6 +335,21 @@ class ServerExchange:
             self._connection.send(data)
         elif pieces:
             self._connection.send_sequence(pieces)
+
+    def send_file(self, fd: int, at: int, length: int, ended: Callable[[bool], None]) -> bool:
+        if self.over or self._framing is not _LENGTH or length > self._remaining:
+            return False
+        end = self._remaining - length
+
+        def told(sent: int, last: bool) -> None:
+            self._remaining -= sent
+            self.sent_bytes += sent
+            if last:
+                ended(self._remaining == end)
+
+        # Whoever ends the exchange closes the file.
+        self.when_over(self._connection.cancel_file)
+        return self._connection.send_file(fd, at, length, told)
 
     def finish(self) -> None:
         if self.over:

@@ -9,6 +9,7 @@ have ended.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -301,6 +302,21 @@ class HTTPServerConnection(RequestReader, Protocol):
         """Write several pieces to the client at once."""
         if self.transport is not None:
             self.factory.outbox.write_sequence(self.transport, pieces)
+
+    def send_file(self, fd: int, at: int, length: int, told: Callable[[int, bool], None]) -> bool:
+        """Have the kernel send a piece of a file to the client, if the transport can have it do that."""
+        send_file: Callable[..., bool] | None = getattr(self.transport, "send_file", None)
+        if send_file is None:
+            return False
+        # The head is before it.
+        self.factory.outbox.flush()
+        return send_file(fd, at, length, told)
+
+    def cancel_file(self) -> None:
+        """Send no more of it."""
+        cancel_file: Callable[[], None] | None = getattr(self.transport, "cancel_file", None)
+        if cancel_file is not None:
+            cancel_file()
 
     def server_name(self) -> tuple[str, int]:
         """Our own address and port, for the few who ask; an empty one for a UNIX socket, or when it is too late."""

@@ -42,6 +42,20 @@ class FastCGITarget(msgspec.Struct, frozen=True, kw_only=True):
     split_path: str = ".php"
 
 
+class StaticSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How the files of a folder are served.
+
+    @ivar index: names of the file that a folder means, the first that is there.
+    @ivar fallback: name of the file that answers navigations which mean no file; empty: there is none.
+    @ivar cache_control: patterns of names and values of C{Cache-Control}; the first that matches decides.
+    """
+
+    index: tuple[str, ...] = ("index.html",)
+    fallback: str = ""
+    cache_control: tuple[tuple[str, str], ...] = ()
+
+
 FailureKind = Literal["connect", "break", "timeout", "gateway", "5xx"]
 """
 What can be wrong with an endpoint: it refuses a connection, breaks one or answers with what is no HTTP, does not answer
@@ -131,6 +145,11 @@ class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
     wait_max_s: float = 0.05
     """A request that waits longer than this, or more waiters than C{queue_threshold}, are told as L{Wanted}."""
     public: str = ""
+    static: StaticSettings = StaticSettings()
+    x_accel_redirect: tuple[tuple[str, str], ...] = ()
+    """Prefixes that C{X-Accel-Redirect} may name, and the folders that they stand for; empty: it means nothing."""
+    x_sendfile: tuple[str, ...] = ()
+    """Folders of files that C{X-Sendfile} may name; empty: it means nothing."""
     fastcgi: FastCGITarget | None = None
 
 
@@ -162,6 +181,7 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str = ""
     access_log_format: str = "combined"
     public: str = ""
+    static: StaticSettings = StaticSettings()
     health_path: str = ""
     spool_directory: str = ""
     """Where request bodies of unknown length are kept until they are whole; empty for the system's choice."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import asdict, frozen
 
-from ..config.model import HTTPConfig, Project, ServerConfig, WorkerConfig
+from ..config.model import HTTPConfig, Project, ServerConfig, StaticConfig, WorkerConfig
 from ..plane.messages import (
     Endpoint,
     FastCGITarget,
@@ -16,6 +16,7 @@ from ..plane.messages import (
     RetryRule,
     Route,
     Routing,
+    StaticSettings,
     StickyRule,
     WorkerRouting,
 )
@@ -108,10 +109,16 @@ def http_settings(server: ServerConfig) -> HTTPSettings:
         access_log=http.access_log or "",
         access_log_format=http.access_log_format,
         public=http.public or "",
+        static=static_settings(http.static),
         health_path=http.health_path or "",
         spool_directory=f"{server.var}/spool",
         development=server.development,
     )
+
+
+def static_settings(config: StaticConfig) -> StaticSettings:
+    """How the fronts serve the files of a folder."""
+    return StaticSettings(index=config.index, fallback=config.fallback or "", cache_control=config.cache_control)
 
 
 def protocol(config: WorkerConfig) -> Literal["http", "fastcgi", "none"]:
@@ -165,6 +172,9 @@ def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRoutin
         queue_threshold=config.scaling.queue_threshold,
         wait_max_s=config.scaling.wait_max_s,
         public=config.public or "",
+        static=static_settings(config.static),
+        x_accel_redirect=config.x_accel_redirect,
+        x_sendfile=config.x_sendfile,
         fastcgi=target,
     )
 

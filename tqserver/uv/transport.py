@@ -244,7 +244,7 @@ class Stream(Outgoing):
         """Whether something that was written waits for the peer."""
         if self._uv is None:
             return self.connected and bool(self._early)
-        return bool(self._uv.get_write_buffer_size())
+        return self._transfer is not None or bool(self._uv.get_write_buffer_size())
 
     @property
     def unsent_bytes(self) -> int:
@@ -286,6 +286,7 @@ class Stream(Outgoing):
         if self.disconnected or (self._reason is not None and self._reason.check(ConnectionAborted)):
             return
         self._reason = Failure(ConnectionAborted())
+        self._drop_transfer()
         self._settle()
         if self.socket.family != socket.AF_UNIX and self.socket.fileno() != -1:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -296,6 +297,7 @@ class Stream(Outgoing):
         """The protocol, or its producer, raised."""
         _log.failure("A protocol or its producer failed", reason)
         self._reason = self._reason or reason
+        self._drop_transfer()
         self._settle()
         if self._uv is not None:
             self._uv.abort()
@@ -310,6 +312,7 @@ class Stream(Outgoing):
             return
         self.connected = False
         self.disconnected = True
+        self._drop_transfer()
         self._settle()
         self.reactor.streams.discard(self)
         uv, self._uv = self._uv, None

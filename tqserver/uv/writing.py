@@ -26,6 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .files import FileTransfer, Told
+
 _log = Logger()
 
 BUFFER_BYTES_HIGH = 64 * 1024
@@ -78,6 +80,7 @@ class Outgoing:
     _write_ending = False
     _write_ended = False
     _pull_call: Handle | None = None
+    _transfer: FileTransfer | None = None
 
     reactor: StreamReactor
     socket: socket.socket
@@ -91,10 +94,14 @@ class Outgoing:
         """See L{ITransport<twisted.internet.interfaces.ITransport>}."""
         raise NotImplementedError
 
+    def fileno(self) -> int:
+        """@return: the socket's descriptor, or -1 if it is closed."""
+        raise NotImplementedError
+
     def write(self, data: bytes) -> None:
         """
-        Send bytes, in order. This is the write of a stream whose uvloop transport is not there yet, or no more;
-        L{_settle} puts another one in its place.
+        Send bytes, in order. This is the write of a stream whose uvloop transport is not there yet, or no more, or
+        while a file is being sent; L{_settle} puts another one in its place.
 
         @raise TypeError: if they are not bytes.
         """
@@ -125,7 +132,7 @@ class Outgoing:
         names = ("plain_write", "plain_write_sequence") if self.TLS else ("write", "writeSequence")
         uv = self._uv
         chosen: tuple[object, object]
-        if uv is None or self._mute:
+        if uv is None or self._mute or self._transfer is not None:
             # Those of the class. Never a bound method of our own for long: it would make us a cycle.
             for name in names:
                 try:
@@ -177,6 +184,59 @@ class Outgoing:
             cast(IPullProducer, self.producer).resumeProducing()
         except Exception:
             self._fail(Failure())
+
+    # Files.
+
+    def send_file(self, fd: int, at: int, length: int, told: Told) -> bool:
+        """
+        Have the kernel send a piece of a file after what was written before, and before what is written from now on.
+        A streaming producer is paused and resumed by the pace of the peer, as if it had written the piece.
+
+        @param fd: the file's descriptor, open for reading until the piece has gone or L{cancel_file} was called.
+        @param at: where the piece begins.
+        @param length: bytes, at least one.
+        @param told: how it goes on, perhaps before this returns. If it ends with less than C{length}, the file became
+            shorter or cannot be read, or the connection is about to be lost.
+        @return: L{False} if it cannot be done: write, then.
+        """
+        uv = self._uv
+        if uv is None or self.TLS or self._mute or self._transfer is not None:
+            return False
+        if self.producer is not None and not self.streamingProducer:
+            return False
+        transfer = self._transfer = FileTransfer(self, uv, fd, at, length, told)
+        self._settle()
+        # We are to be told when there is nothing left.
+        cast(Any, uv).set_write_buffer_limits(0, 0)
+        transfer.go_on()
+        return True
+
+    def cancel_file(self) -> None:
+        """Send no more of the file, if one is being sent."""
+        if self._transfer is not None:
+            self._transfer.drop()
+            self.transfer_ended()
+
+    def transfer_ended(self) -> None:
+        """The file is sent, as far as it will be: go on with what was written meanwhile."""
+        self._transfer = None
+        uv = self._uv
+        if uv is None or self._reason is not None:
+            return
+        cast(Any, uv).set_write_buffer_limits(BUFFER_BYTES_HIGH, BUFFER_BYTES_LOW)
+        early, self._early = self._early, []
+        self._early_bytes = 0
+        if early:
+            uv.writelines(early)
+        self._settle()
+        if self.producer is None:
+            self._end_if_asked()
+
+    def _drop_transfer(self) -> None:
+        """The connection ends."""
+        if self._transfer is not None:
+            self._transfer.drop()
+            self._transfer = None
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -244,6 +304,9 @@ class Outgoing:
                 cast(IPushProducer, self.producer).resumeProducing()
         except Exception:
             self._fail(Failure())
+        finally:
+            if self._transfer is not None:
+                self._transfer.go_on()
 
     # The end.
 
@@ -261,7 +324,7 @@ class Outgoing:
     def _end_if_asked(self) -> None:
         """Close, or half close, if that was asked for and nobody is writing any more."""
         uv = self._uv
-        if uv is None or self._reason is not None:
+        if uv is None or self._reason is not None or self._transfer is not None:
             return
         if self.disconnecting:
             uv.close()

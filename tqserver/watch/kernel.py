@@ -111,14 +111,15 @@ class Inotify(FileDescriptor):
         number = ctypes.get_errno()
         return OSError(number, os.strerror(number), path)
 
-    def add(self, path: str) -> int:
+    def add(self, path: str, mask: int = MASK) -> int:
         """
-        Watch a folder.
+        Watch a folder, or whatever else C{mask} is good for.
 
+        @param mask: what to be told (C{IN_*}), and how the path is to be understood.
         @return: the watch descriptor; the same one if the folder is watched already, under whatever path.
         @raise OSError: with C{ENOSPC} if this user has too many watches (C{fs.inotify.max_user_watches}).
         """
-        wd = self._libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(MASK))
+        wd = self._libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask))
         if wd < 0:
             raise self._error(path)
         return int(wd)
