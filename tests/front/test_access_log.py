@@ -42,7 +42,7 @@ def written(format: str, exchange: FakeExchange, worker: str = "shop", endpoint:
     """The line of an exchange that took 12.5 ms, 10 of them the worker's."""
     entry = Entry(lambda: exchange.started + 0.0125)
     entry.set_second(int(NOON))
-    entry.millisecond = 250
+    entry.now = NOON
     entry.exchange = exchange
     entry.worker, entry.endpoint = worker, endpoint
     entry.upstream_s = 0.01

@@ -22,6 +22,9 @@ FIELD_BYTES_MAX = 4096
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 _UNPRINTABLE = re.compile(rb"[^ -~]")
+_USUAL = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
+"""Methods that need no closer look."""
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not C{%b}, which follows the locale."""
 
@@ -34,7 +37,7 @@ class Entry:
     @ivar worker: the worker it was for, or empty.
     @ivar endpoint: the endpoint that answered, or empty.
     @ivar upstream_s: of these, the worker's.
-    @ivar millisecond: of the second that L{set_second} was told last.
+    @ivar now: seconds since the epoch; L{set_second} was told the whole ones of them.
     """
 
     __slots__ = (
@@ -42,7 +45,7 @@ class Entry:
         "endpoint",
         "exchange",
         "iso_time",
-        "millisecond",
+        "now",
         "seconds",
         "upstream_s",
         "utc_time",
@@ -58,7 +61,7 @@ class Entry:
         self.worker = ""
         self.endpoint = ""
         self.upstream_s = 0.0
-        self.millisecond = 0
+        self.now = 0.0
         self.apache_time = b""
         self.iso_time = self.utc_time = ""
 
@@ -158,7 +161,7 @@ def _combined(entry: Entry) -> bytes:
     return b'%b - - [%b] "%b %b HTTP/%d.%d" %03d %b "%b" "%b"\n' % (
         exchange.client_host.encode("ascii", "backslashreplace") or b"-",
         entry.apache_time,
-        quoted(head.method),
+        head.method if head.method in _USUAL else quoted(head.method),
         quoted(head.target),
         *head.version,
         exchange.status,
@@ -196,7 +199,7 @@ def _json(entry: Entry) -> bytes:
     assert exchange is not None
     head = exchange.head
     line = _Line(
-        f"{entry.utc_time}.{entry.millisecond:03d}Z",
+        f"{entry.utc_time}.{int(entry.now % 1 * 1000):03d}Z",
         exchange.client_host,
         _plain(head.method),
         _plain(head.target),

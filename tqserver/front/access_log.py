@@ -76,11 +76,10 @@ class AccessLog:
         if self._closed:
             return
         now = self._now()
-        second = int(now)
-        if second != self._second:
-            self._turn(second)
+        if not 0.0 <= now - self._second < 1.0:
+            self._turn(int(now))
         entry = self._entry
-        entry.millisecond = int((now - second) * 1000)
+        entry.now = now
         entry.exchange = exchange
         entry.worker = worker
         entry.endpoint = endpoint

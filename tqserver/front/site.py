@@ -27,7 +27,6 @@ from ..plane.messages import (
     Load,
     Routing,
     Upward,
-    Wanted,
     WorkerSaid,
 )
 from .admission import line_full, retry_after_s, too_busy
@@ -42,15 +41,13 @@ from .routes import RouteTable
 from .static import ALLOW, StaticFiles
 from .static_roots import MakeNotifier
 from .sticky import with_cookie
+from .waking import Waking
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
 _log = Logger()
 
 CLIENT_LEFT = 499
 """What the log shows for a client that left before it was answered."""
-
-WANTED_PERIOD_MIN_S = 0.01
-"""The supervisor is not told of waiting requests more often than this, whatever is configured."""
 
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
@@ -98,6 +95,7 @@ class Site:
         self._chance = chance
         self._make_room = make_room
         self._sweep = sweep or Sweep(reactor)
+        self._waking = Waking(reactor, notify, self._attempt, self._answer_fault)
         self._static = StaticFiles(reactor, make_notifier=make_notifier)
         self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox())
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
@@ -124,7 +122,7 @@ class Site:
         for name, state in list(self._workers.items()):
             if name not in named:
                 removed += state.update(without_worker(state.routing), routing.secret)
-                self._wake(state)
+                self._waking.wake(state)
                 self._sweep.discard(state.line)
                 state.cancel_calls()
                 self._forget_if_empty(name, state)
@@ -137,13 +135,14 @@ class Site:
             known.places = self._static.places(name)
             known.offload = offload_of(worker_routing, self._static)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
+            known.settle()
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
             self._http.retire(endpoint.id)
             if not endpoint.in_flight:
                 self._drained(endpoint)
         for state in list(self._workers.values()):
-            self._wake(state)
+            self._waking.wake(state)
 
     def close(self) -> None:
         """Nothing is served any more."""
@@ -229,7 +228,26 @@ class Site:
         if worker is None or match is None:
             raise ClientFault("There is nothing here.", status=404)
         worker.requests += 1
-        routing = worker.routing
+        scheme = b"https" if exchange.secure else b"http"
+        prefix = match.told_prefix
+        if exchange.mount:
+            prefix = exchange.mount + prefix.rstrip(b"/")
+        if worker.special:
+            self._prepare(passage, worker, peer, scheme, prefix)
+        else:
+            passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
+        if not worker.line.busy:  # Those who came before go before.
+            endpoint = worker.choose(passage, exchange.started)
+            if endpoint is not None:
+                self._attempt(passage, endpoint, exchange.started)
+                return
+        self._wait(passage, self.reactor.seconds())
+
+    def _prepare(self, passage: Passage, worker: Worker, peer: str, scheme: bytes, prefix: bytes) -> None:
+        """What is to be done about the requests of some workers before an endpoint is chosen."""
+        exchange, match, routing = passage.exchange, passage.match, worker.routing
+        head = exchange.head
+        assert match is not None
         if worker.development_headers:
             exchange.response_headers = [
                 *worker.development_headers,
@@ -244,10 +262,6 @@ class Site:
             raise refusal
         if routing.balance == "hash":
             passage.key = hash_key(routing.hash_on, exchange)
-        scheme = b"https" if exchange.secure else b"http"
-        prefix = match.told_prefix
-        if exchange.mount:
-            prefix = exchange.mount + prefix.rstrip(b"/")
         if worker.homes is not None:
             passage.home = worker.homes.home(head)
             passage.reached = self._forwarding.reached(head, peer, scheme, prefix)
@@ -255,12 +269,6 @@ class Site:
             passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
         else:
             head.headers, _, _ = self._forwarding.rewrite(head, peer, scheme, prefix, exchange.request_id)
-        if not worker.line.busy:  # Those who came before go before.
-            endpoint = worker.choose(passage, exchange.started)
-            if endpoint is not None:
-                self._attempt(passage, endpoint, exchange.started)
-                return
-        self._wait(passage, self.reactor.seconds())
 
     def _place(self, passage: Passage) -> None:
         """Give an exchange that was in hand before to an endpoint, or have it wait for one."""
@@ -287,8 +295,8 @@ class Site:
             raise UpstreamFault("The service did not become available in time.", status=504)
         passage.waiting_since = since
         worker.line.join(passage, since, returned=passage.tries > 0)
-        self._want(worker)
-        self._wake_when_trusted(worker, now)
+        self._waking.want(worker)
+        self._waking.look_when_trusted(worker, now)
 
     def _attempt(self, passage: Passage, endpoint: EndpointState, now: float) -> None:
         worker, match = passage.worker, passage.match
@@ -297,22 +305,14 @@ class Site:
         passage.tries += 1
         passage.attempting = True
         passage.began = now
-        if worker.development_headers:
-            passage.exchange.response_headers = [
-                *passage.exchange.response_headers[: len(worker.development_headers) + 1],
-                (b"X-TQServer-Worker-ID", endpoint.id.encode()),
-                (b"X-TQServer-Worker-Port", b"%d" % endpoint.spec.port),
-            ]
         endpoint.in_flight += 1
         if endpoint.blocked_until:
             endpoint.begun(now)
-        if worker.homes is not None:
-            worker.stick(passage, endpoint, now)
         routing = worker.routing
         done = partial(self._attempted, passage)
         exchange = passage.exchange
-        if worker.offload is not None:
-            exchange = worker.offload.wrap(exchange, partial(self._answer_fault, passage))
+        if worker.special:
+            exchange = self._dress(passage, worker, endpoint, now)
         try:
             if routing.protocol == "fastcgi":
                 self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, done)
@@ -323,6 +323,21 @@ class Site:
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
             if passage.attempting:
                 done(ServerFault("Something went wrong on our side.", status=500), False)
+
+    def _dress(self, passage: Passage, worker: Worker, endpoint: EndpointState, now: float) -> IExchange:
+        """What is to be done about the requests of some workers when an endpoint was chosen."""
+        exchange = passage.exchange
+        if worker.development_headers:
+            exchange.response_headers = [
+                *exchange.response_headers[: len(worker.development_headers) + 1],
+                (b"X-TQServer-Worker-ID", endpoint.id.encode()),
+                (b"X-TQServer-Worker-Port", b"%d" % endpoint.spec.port),
+            ]
+        if worker.homes is not None:
+            worker.stick(passage, endpoint, now)
+        if worker.offload is not None:
+            return worker.offload.wrap(exchange, partial(self._answer_fault, passage))
+        return exchange
 
     def _attempted(self, passage: Passage, fault: Fault | None, again: bool, status: int = 0) -> None:
         """
@@ -358,7 +373,7 @@ class Site:
             else:
                 self._answer_fault(passage, fault)
         if worker.line.busy:
-            self._wake(worker)
+            self._waking.wake(worker)
 
     def _again(self, passage: Passage, fault: Fault) -> None:
         """Try another endpoint, or wait until there is one."""
@@ -372,71 +387,6 @@ class Site:
             self._place(passage)
         except Fault as refusal:
             self._answer_fault(passage, refusal)
-
-    # Waiting.
-
-    def _wake(self, worker: Worker) -> None:
-        """Give those who wait to the endpoints that can take them."""
-        if worker.waking:
-            # An attempt has ended as it began, and whoever began it goes on with the others.
-            return
-        worker.waking = True
-        try:
-            while worker.line.busy:
-                now = self.reactor.seconds()
-                passage = worker.line.first()
-                endpoint = worker.choose(passage, now)
-                if endpoint is None:
-                    refusal = worker.no_use_in_waiting()
-                    if refusal is not None:
-                        self._send_away(worker, refusal)
-                    else:
-                        self._wake_when_trusted(worker, now)
-                    return
-                worker.line.leave(passage)
-                if not passage.exchange.over:
-                    self._attempt(passage, endpoint, now)
-        finally:
-            worker.waking = False
-
-    def _send_away(self, worker: Worker, refusal: Fault) -> None:
-        while (passage := worker.line.next()) is not None:
-            self._answer_fault(passage, refusal)
-
-    def _wake_when_trusted(self, worker: Worker, now: float) -> None:
-        """Look again when a suspect endpoint may be asked again."""
-        due = worker.endpoints.next_change(now)
-        if due is None:
-            return
-        if worker.wake_call is not None:
-            if due < worker.wake_call.getTime():
-                worker.wake_call.reset(due - now)
-            return
-
-        def wake() -> None:
-            worker.wake_call = None
-            self._wake(worker)
-
-        worker.wake_call = self.reactor.callLater(due - now, wake)
-
-    def _want(self, worker: Worker) -> None:
-        """Tell the supervisor of those who wait: at once if there is no endpoint, and again while they wait on."""
-        if worker.wanted_call is not None:
-            return
-        if len(worker.line) == 1 and not worker.endpoints.current:
-            self._notify(Wanted(worker=worker.routing.name, waiting=1))
-
-        def look() -> None:
-            worker.wanted_call = None
-            routing, waiting = worker.routing, len(worker.line)
-            if not waiting:
-                return
-            oldest_s = worker.line.oldest_s()
-            if waiting > routing.queue_threshold or oldest_s >= routing.wait_max_s:
-                self._notify(Wanted(worker=routing.name, waiting=waiting, oldest_s=oldest_s))
-            worker.wanted_call = self.reactor.callLater(max(routing.wait_max_s, WANTED_PERIOD_MIN_S), look)
-
-        worker.wanted_call = self.reactor.callLater(max(worker.routing.wait_max_s, WANTED_PERIOD_MIN_S), look)
 
     def waited_too_long(self, passage: Passage) -> None:
         """The waiting line sends somebody away."""

@@ -61,6 +61,8 @@ class Worker:
         self.wake_call: IDelayedCall | None = None
         self.waking = False
         self.development_headers: Headers = []
+        self.special = True
+        """Whether more is to be done about a request than to send it to an endpoint by HTTP."""
         self.places: Mapping[str, Places] = {}
         """Where its files may lie, by the prefixes of its routes."""
         self.offload: Offload | None = None
@@ -85,6 +87,18 @@ class Worker:
                 self.homes = Homes(routing.sticky, secret, routing.name)
             self.homes.update(endpoint.id for endpoint in routing.endpoints)
         return removed
+
+    def settle(self) -> None:
+        """Decide whether the worker is C{special}, when everything about it is known."""
+        routing = self.routing
+        self.special = bool(
+            self.development_headers
+            or routing.protocol != "http"
+            or routing.in_flight_max
+            or routing.balance == "hash"
+            or self.homes is not None
+            or self.offload is not None
+        )
 
     def cancel_calls(self) -> None:
         """Nobody waits any more, and nobody will."""

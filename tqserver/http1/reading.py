@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 PIPELINE_MAX = 64
 """Requests read ahead of the one that is served; one segment of a sane client holds fewer."""
 
-_VERSIONS = {"1.1": (1, 1), "1.0": (1, 0)}
-_UNSPOKEN = (0, 0)
-"""For all other versions."""
+_VERSIONS = {b"1": (1, 1), b"0": (1, 0)}
+"""By the minor version."""
 
 
 class RequestReader(RequestWire):
@@ -48,7 +47,6 @@ class RequestReader(RequestWire):
     """The one whose body is being read; that which is served, or the last that was pipelined."""
     _refused_bodiless = False
     """What was refused is a HEAD, whose answer has no body."""
-    _url = b""
     _body_bytes = 0
     _pace: Pace | None = None
     """Of the body that is being read, if there is a least pace."""
@@ -61,26 +59,23 @@ class RequestReader(RequestWire):
 
     # The parser's side.
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
         headers, self._headers = self._headers, []
-        url, self._url = self._url, b""
+        line, self._line = self._line, None
+        assert line is not None
+        method, url, minor = line.groups()
         settings = self.factory.settings
         try:
             if len(headers) > FIELDS_MAX or self._head_bytes:
                 check_fields(headers, self._head_bytes, settings.header_bytes_max)
-            version = _VERSIONS.get(parser.get_http_version(), _UNSPOKEN)
-            head = request_head(parser.get_method(), url, version, headers)
+            head = request_head(method, url, _VERSIONS[minor], headers)
             if len(self._waiting) >= PIPELINE_MAX:
                 raise ClientFault("Too many requests were sent ahead.", status=400)
         except Fault as fault:
-            self._refused_bodiless = parser.get_method() == b"HEAD"
+            self._refused_bodiless = method == b"HEAD"
             self._refuse_all(fault)
             return
         exchange = ServerExchange(self, head)  # type: ignore[arg-type]  # The whole connection is a carrier.

@@ -26,10 +26,10 @@ HOSTS_REMEMBERED_MAX = 4096
 
 _valid_hosts: set[bytes | None] = set()
 
-request_line = re.compile(rb"[A-Z-]{1,32} [!-~]+ HTTP/1\.[01]\r\n").match
+request_line = re.compile(rb"([A-Z-]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n").match
 """
-Whether a request line stands here, with one space where RFC 9112 section 3 has one; takes bytes and an offset. Only the
-method's name and the target are still to be judged. Runs once per request.
+The request line that stands here, with one space where RFC 9112 section 3 has one, as method, target and minor version;
+takes bytes and an offset. Only the method's name and the target are still to be judged. Runs once per request.
 """
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -11,6 +11,7 @@ The usual case, a head and perhaps a body behind it, is told by one search and o
 from __future__ import annotations
 
 import enum
+import re
 
 import httptools
 
@@ -53,9 +54,9 @@ class RequestWire:
     """
     Tells the heads and bodies of requests apart in one client's bytes, in any split.
 
-    A subclass takes them: httptools calls its C{on_url}, C{on_header} and C{on_headers_complete}, of which the last
-    says with L{_expect} that a body follows, or with L{_refuse_all} that nothing more is wanted; nothing that these
-    raise is heard. Bodies go to L{_body_data} and L{_body_end}, which may raise L{ClientFault}.
+    A subclass takes them: httptools calls its C{on_header} and C{on_headers_complete}, of which the last says with
+    L{_expect} that a body follows, or with L{_refuse_all} that nothing more is wanted; nothing that these raise is
+    heard. Bodies go to L{_body_read} and L{_body_whole}, which may raise L{ClientFault}.
 
     What is set for few connections, or late, is of the class until then: most connections are idle.
     """
@@ -63,6 +64,8 @@ class RequestWire:
     _place = _LINE
     _held = b""
     """What cannot be judged before more has come."""
+    _line: re.Match[bytes] | None = None
+    """The request line of the head that is being read."""
     _left_bytes = 0
     """Of a body of known length, still to come."""
     _chunks: ChunkReader | None = None
@@ -120,11 +123,12 @@ class RequestWire:
         if (
             self._place is _LINE
             and data.find(_END) == size - 4
-            and request_line(data)
+            and (line := request_line(data))
             and size <= head_bytes_max // 2
             and not self._held
             and not self._spent
         ):
+            self._line = line
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade:
@@ -136,8 +140,10 @@ class RequestWire:
             at = 0
             while self._place is _LINE and not self._held and at < size:
                 end = data.find(_END, at) + 4
-                if end < 4 or end - at > head_bytes_max // 2 or not request_line(data, at):
+                line = request_line(data, at)
+                if end < 4 or end - at > head_bytes_max // 2 or not line:
                     break
+                self._line = line
                 self._parse(data[at:end])
                 at = end
             if self._place is _LENGTH:
@@ -207,8 +213,10 @@ class RequestWire:
                 line_so_far(data[at:], head_bytes_max // 2)
             return -1
         check_line_size(end - at, head_bytes_max // 2)
-        if not request_line(data, at):
+        line = request_line(data, at)
+        if not line:
             raise line_fault(data[at:end])
+        self._line = line
         self._place = _FIELDS
         return self._read_fields(data, at, end, head_bytes_max)
 
