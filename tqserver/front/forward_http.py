@@ -278,7 +278,7 @@ class _Attempt:
             self._connection.deadline = NEVER
 
     def _timed_out(self, connection: HTTPClientConnection) -> None:
-        connection.close()
+        self._close()
         self._end(
             UpstreamFault("The worker did not answer in time.", f"after {self._timeout_s:g} s", status=504),
             False,

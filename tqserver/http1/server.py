@@ -112,6 +112,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         self.deadline = NEVER
         self.factory.lost(self)
         waiting, self._waiting = self._waiting, []
+        self._reading = None
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.end()
