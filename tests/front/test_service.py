@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.http1.test_server import Wire
-from tqserver.front.accepting import SCARCE_PAUSE_S
+from tqserver.front.accepting import ACCEPTS_TURN_MAX, SCARCE_PAUSE_S
 from tqserver.front.service import IDLE_LEAVE_S, FrontService
 from tqserver.plane.link import Decoder, encode, upward
 from tqserver.plane.messages import (
@@ -360,6 +360,17 @@ class LimitTests(FrontCase):
         self.assertRaises(ConnectionAbortedError, port.doRead)
         self.assertTrue(port.reading)
 
+    def test_no_flood(self) -> None:
+        """However many wait, and however much room there is, a port accepts only so many in one go."""
+        self.route(connections_max=10_000)
+        port = self.reactor.listening[0]
+        for _ in range(10):
+            port.numberAccepts += 20  # As it does when there were more than it accepted.
+            self.client()
+            self.reactor.advance(0)
+            self.assertLessEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
+        self.assertGreater(port.numberAccepts, ACCEPTS_TURN_MAX // 2)
+
     def test_limit_changes(self) -> None:
         """A raised limit is felt at once, and so is a lowered one."""
         self.route(connections_max=1)
@@ -394,6 +405,14 @@ class RetireTests(FrontCase):
         self.lose(wire)
         self.assertEqual(self.finished, ["finished"])
         self.assertEqual(self.stopped(), [FrontStopped(cut=0)])
+
+    def test_who_waits_is_the_successors(self) -> None:
+        """With a successor, a front accepts nobody any more: who waits is served from the same socket."""
+        port = self.reactor.listening[0]
+        port.waiting.backlog = 2
+        wire = self.client()
+        self.tell(Retire(timeout_s=10.0))
+        self.assertEqual((port.listening, self.reactor.clients), (False, [wire]))
 
     def test_nothing_to_do(self) -> None:
         """A front without clients ends at once."""
@@ -452,7 +471,7 @@ class RetireTests(FrontCase):
         self.ask(asking, GET[:10])
         self.tell(Retire(timeout_s=10.0))
         self.reactor.pump([0.1] * 8)
-        self.assertEqual((idle.disconnecting, asking.disconnecting), (True, False))
+        self.assertEqual((idle.half_closed, asking.half_closed), (True, False))
 
     def test_cut_at_the_limit(self) -> None:
         """Whatever is still there at the limit is cut and counted."""

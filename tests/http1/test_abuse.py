@@ -198,7 +198,7 @@ class PatienceTests(ConnectionCase):
         self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
         answer(self.recorder.exchanges[0])
         self.clock.pump([0.25] * int(LINGER_S * 4 + 2))
-        self.assertTrue(self.wire.disconnected)
+        self.assertTrue(self.wire.disconnecting)
 
     def test_told_to_continue_once(self) -> None:
         """A body that is told again is asked of the client only once."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 from attrs import frozen
 from twisted.internet.error import ConnectBindError, ConnectionRefusedError, TimeoutError
 from twisted.internet.protocol import ClientFactory
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.errors import ScarceFault
-from tqserver.http1.connecting import connect, connect_fault, is_scarce
+from tqserver.http1.connecting import READ_AHEAD_BYTES, bound_read_ahead, connect, connect_fault, is_scarce
 
 
 @frozen
@@ -80,3 +81,29 @@ class FaultTests(SynchronousTestCase):
     def test_scarce(self) -> None:
         """What has no number is not scarcity."""
         self.assertFalse(is_scarce(ValueError("x")))
+
+
+class ReadAheadTests(SynchronousTestCase):
+    """What the kernel takes of a worker's answer before we read it."""
+
+    def test_bounded(self) -> None:
+        """A worker that sends much and is not read has to wait soon."""
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+            theirs = server.accept()[0]
+            self.addCleanup(theirs.close)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, READ_AHEAD_BYTES)
+            theirs.setblocking(False)
+            transport = StringTransport()
+            transport.getHandle = lambda: ours  # type: ignore[attr-defined]
+            bound_read_ahead(transport)
+            sent = 0
+            try:
+                while sent < 100 * READ_AHEAD_BYTES:
+                    sent += theirs.send(b"x" * READ_AHEAD_BYTES)
+            except BlockingIOError:
+                pass
+            self.assertLess(sent, 8 * READ_AHEAD_BYTES)
+
+    def test_no_socket(self) -> None:
+        """A transport that is no socket is left alone."""
+        bound_read_ahead(StringTransport())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -344,7 +346,7 @@ class RefusalTests(ConnectionCase):
         self.connection.dataReceived(b"more" * 1000)
         self.assertFalse(self.wire.disconnected)
         self.clock.pump([0.25] * int(LINGER_S * 4 + 2))
-        self.assertTrue(self.wire.disconnected)
+        self.assertTrue(self.wire.disconnecting)
 
 
 class ResponseTests(ConnectionCase):
@@ -525,8 +527,26 @@ class TimeoutTests(ConnectionCase):
         answer(self.recorder.exchanges[0])
         self.clock.pump([1] * 119)
         self.assertFalse(self.wire.disconnecting)
-        self.clock.pump([1] * 3)
+        self.clock.pump([0.25] * 6)
+        self.assertEqual((self.wire.half_closed, self.wire.disconnecting), (True, False))
+        self.connection.dataReceived(GET)
+        self.assertEqual((len(self.recorder.exchanges), self.sent().count(b"HTTP/1.1")), (1, 1))
+        self.clock.pump([1] * int(LINGER_S + 2))
         self.assertTrue(self.wire.disconnecting)
+
+    def test_request_that_has_come(self) -> None:
+        """A kept connection on which a request waits to be read is not idle, whatever the clock says."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        self.wire.fileno = ours.fileno  # type: ignore[attr-defined]
+        theirs.send(b"x")
+        self.clock.pump([1] * 300)
+        self.assertFalse(self.connection.close_if_idle(200))
+        self.assertEqual((self.wire.half_closed, self.wire.disconnecting), (False, False))
+        ours.recv(1)
+        self.clock.pump([1] * 3)
+        self.assertTrue(self.wire.half_closed)
 
     def test_client_that_reads_nothing(self) -> None:
         """A client that takes nothing of its answer is cut; each sign of progress gives it another term."""

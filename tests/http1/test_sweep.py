@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.http1.sweep import NEVER, Sweep
+from tqserver.http1.sweep import NEVER, TOLD_MAX, Sweep
 
 
 class Thing:
@@ -22,6 +22,18 @@ class Thing:
         self.told.append(now)
         self.deadline = NEVER
         self._act(self)
+
+
+class TurnClock(Clock):
+    """As with a reactor, what is called for while calls are made is called in a later turn."""
+
+    def advance(self, amount: float) -> None:
+        self.rightNow += amount
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
 
 
 class SweepTests(SynchronousTestCase):
@@ -86,3 +98,50 @@ class SweepTests(SynchronousTestCase):
         self.clock.pump([0.25] * 9)
         self.assertEqual((len(now.told), len(later.told)), (1, 1))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+
+class CrowdTests(SynchronousTestCase):
+    """Many that are late together."""
+
+    def setUp(self) -> None:
+        self.clock = TurnClock()
+        self.sweep = Sweep(self.clock, 0.25)
+
+    def test_many_at_once(self) -> None:
+        """Of many that are late together some are told in one go and the others right afterwards, each once."""
+        things = [Thing(1.0) for _ in range(3 * TOLD_MAX + 5)]
+        for thing in things:
+            self.sweep.add(thing)
+        self.clock.pump([0.25] * 4)
+        self.assertEqual(sum(len(thing.told) for thing in things), TOLD_MAX)
+        self.clock.pump([0] * 3)
+        self.assertEqual([len(thing.told) for thing in things], [1] * len(things))
+
+    def test_told_again_at_once(self) -> None:
+        """Whoever has more that is late is told again in the next turn; whoever does nothing, at the next look only."""
+
+        def another(thing: Thing) -> None:
+            thing.deadline = 0.5 + len(thing.told) / 10
+
+        def nothing(thing: Thing) -> None:
+            thing.deadline = 0.5
+
+        several, idle = Thing(0.5, another), Thing(0.5, nothing)
+        for thing in (several, idle):
+            self.sweep.add(thing)
+        self.clock.pump([0.25] * 3)
+        self.assertEqual((len(several.told), len(idle.told)), (2, 2))
+        self.clock.pump([0] * 5)
+        self.assertEqual((len(several.told), len(idle.told)), (3, 2))
+
+    def test_gone_before_its_turn(self) -> None:
+        """Who is let go, or put off, while many others are told first is not told."""
+        things = [Thing(1.0) for _ in range(2 * TOLD_MAX)]
+        for thing in things:
+            self.sweep.add(thing)
+        self.clock.pump([0.25] * 4)
+        waiting = [thing for thing in things if not thing.told]
+        self.sweep.discard(waiting[0])
+        waiting[1].deadline = 5.0
+        self.clock.advance(0)
+        self.assertEqual([len(thing.told) for thing in waiting], [0, 0] + [1] * (TOLD_MAX - 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -46,7 +47,13 @@ class FakeProcess:
 
 
 class FakeReactor(Clock):
-    """A clock that spawns nothing and adopts anything."""
+    """
+    A clock that spawns nothing and adopts anything.
+
+    @ivar scarce: so many times no process can be made.
+    """
+
+    scarce = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,6 +69,10 @@ class FakeReactor(Clock):
         self.wires.append(wire)
 
     def spawnProcess(self, protocol: object, *args: object, **kwargs: object) -> FakeProcess:
+        if self.scarce:
+            self.scarce -= 1
+            self.wires.pop()  # Nobody is at its other end.
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
         process = FakeProcess(1000 + len(self.processes), protocol)
         self.processes.append(process)
         return process
@@ -130,6 +141,14 @@ class FrontsCase(SynchronousTestCase):
         """All fronts have started."""
         for number in range(self.count):
             self.says(number, Started(pid=1000 + number))
+
+    def work(self, number: int) -> None:
+        """A front has started and has applied what it was told."""
+        self.says(number, Started(pid=1000 + number), Applied(version=1))
+
+    def retired(self, number: int) -> bool:
+        """Whether a front was asked to leave since the last look."""
+        return any(isinstance(message, Retire) for message in self.hears(number))
 
     def die(self, number: int, well: bool = False) -> None:
         """A front's process ends."""

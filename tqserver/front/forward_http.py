@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from ..errors import Fault, UpstreamFault
 from ..http1.client import HTTPClientConnection
-from ..http1.connecting import IConnecting, connect, connect_fault
+from ..http1.connecting import IConnecting, bound_read_ahead, connect, connect_fault
 from ..http1.head import ResponseHead
 from ..http1.idle import IdleConnections
 from ..http1.outbox import Outbox
@@ -128,6 +128,7 @@ class HTTPForwarder:
             idle = self._idle.get(endpoint.id)
             connection.on_idle = idle.put if idle is not None else HTTPClientConnection.close
             connection.on_lost = lost
+            bound_read_ahead(connection.transport)
             attempt.begin(connection)
 
         def lost(connection: HTTPClientConnection) -> None:
@@ -278,7 +279,7 @@ class _Attempt:
             self._connection.deadline = NEVER
 
     def _timed_out(self, connection: HTTPClientConnection) -> None:
-        connection.close()
+        self._close()
         self._end(
             UpstreamFault("The worker did not answer in time.", f"after {self._timeout_s:g} s", status=504),
             False,

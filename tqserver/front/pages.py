@@ -9,9 +9,10 @@ output.
 
 from __future__ import annotations
 
-import json
 import re
 from html import escape
+
+import msgspec
 
 from ..errors import Fault
 from ..http1.head import Headers, RequestHead, ResponseHead
@@ -172,7 +173,7 @@ def _problem(title: str, fault: Fault, request_id: str, internals: dict[str, str
     if retry_after_s is not None:
         problem["retry_after"] = retry_after_s
     problem.update((name, text) for name, text in internals.items() if text)
-    return json.dumps(problem, indent=2).encode("ascii") + b"\n"
+    return msgspec.json.format(msgspec.json.encode(problem), indent=2) + b"\n"
 
 
 def _page(title: str, fault: Fault, request_id: str, internals: dict[str, str], retry_after_s: int | None) -> bytes:

@@ -216,17 +216,21 @@ class FrontService:
         self._factory.leave()
         if message.close_listeners:
             # The kernel takes no new connections. Those that it has taken, or is just taking, are ours to serve.
-            self._reactor.callLater(min(IDLE_LEAVE_S, message.timeout_s), self._close_listeners)
+            self._reactor.callLater(min(IDLE_LEAVE_S, message.timeout_s), self._accept_and_close)
         else:
+            # Who waits there waits for our successor, which has the same sockets.
             self._close_listeners()
         self._reactor.callLater(message.timeout_s, self._cut)
 
-    def _close_listeners(self) -> None:
-        """Accept what there is, and no more."""
+    def _accept_and_close(self) -> None:
+        """Accept what there is, and no more: nobody comes after us."""
         if not self._accepting.accept_waiting() and self._reactor.seconds() < self._cut_at:
             # Those who cannot be accepted for want of descriptors can be when others have gone.
-            self._reactor.callLater(SCARCE_PAUSE_S, self._close_listeners)
+            self._reactor.callLater(SCARCE_PAUSE_S, self._accept_and_close)
             return
+        self._close_listeners()
+
+    def _close_listeners(self) -> None:
         self._accepting.close()
         self._listening = False
         self._close_idle()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from ..http1.sweep import NEVER
+from ..http1.sweep import NEVER, TOLD_MAX
 
 W = TypeVar("W")
 
@@ -91,8 +92,9 @@ class WaitingLine(Generic[W]):
         return self._oldest() + self.timeout_s
 
     def timed_out(self, now: float) -> None:
-        """Send away everybody who has waited too long."""
-        waiting = [*self._returned.items(), *self._waiting.items()]
-        for waiter in [waiter for waiter, since in waiting if since + self.timeout_s <= now]:
+        """Send away those who have waited too long; of many, some, as then the sweep tells us again."""
+        lines = chain(self._returned.items(), self._waiting.items())
+        late = (waiter for waiter, since in lines if since + self.timeout_s <= now)
+        for waiter in list(islice(late, TOLD_MAX)):
             self.leave(waiter)
             self._expired(waiter)

@@ -8,6 +8,7 @@ the worker is as well as before.
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Protocol
 
 from twisted.internet.error import TimeoutError as ConnectTimeout
@@ -19,6 +20,14 @@ from ..errors import ScarceFault, Unreachable
 
 SCARCE = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 """What the kernel says when there are no descriptors left, or no memory for sockets (accept(2), socket(2), open(2))."""
+
+READ_AHEAD_BYTES = 64 * 1024
+"""
+How much of an answer the kernel takes in before we read it; it makes twice as much of it (socket(7), SO_RCVBUF). Left
+to itself it takes megabytes, and we read 250 kB at a time: as much stays with us for each client that does not take it,
+and with a few hundred large answers at once a turn of the reactor lasts half a second. A worker is on this host, so
+that more would not be any faster.
+"""
 
 
 class Where(Protocol):
@@ -56,6 +65,13 @@ def connect(reactor: IConnecting, where: Where, factory: ClientFactory, timeout_
         # A UNIX client makes its socket before anything can hear of its failure.
         reactor.callLater(0, factory.clientConnectionFailed, None, Failure())
         return None
+
+
+def bound_read_ahead(transport: object) -> None:
+    """Have the kernel keep less of what a worker sends ahead of us."""
+    handle = getattr(transport, "getHandle", None)
+    if handle is not None:
+        handle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_AHEAD_BYTES)
 
 
 def is_scarce(error: BaseException) -> bool:

@@ -22,9 +22,19 @@ def unsent_bytes(transport: object) -> int:
     """
     waiting = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
     waiting += getattr(transport, "_tempDataLen", 0) + getattr(transport, "unsent_bytes", 0)
+    return waiting + _asked(transport, termios.TIOCOUTQ)
+
+
+def unread_bytes(transport: object) -> int:
+    """Bytes that have come and wait in the kernel to be read (tcp(7), SIOCINQ)."""
+    return _asked(transport, termios.FIONREAD)
+
+
+def _asked(transport: object, request: int) -> int:
+    """What the kernel answers about a socket (ioctl(2)); 0 if there is none."""
     try:
         fileno: int = transport.fileno()  # type: ignore[attr-defined]
-        queued: int = struct.unpack("i", fcntl.ioctl(fileno, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        answer: int = struct.unpack("i", fcntl.ioctl(fileno, request, b"\0\0\0\0"))[0]
     except (OSError, AttributeError, TypeError):
-        queued = 0
-    return waiting + queued
+        return 0
+    return answer

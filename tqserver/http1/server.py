@@ -20,7 +20,7 @@ from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import last_response
 from .pace import Pace
-from .progress import can_half_close, unsent_bytes
+from .progress import can_half_close, unread_bytes, unsent_bytes
 from .reading import RequestReader
 from .sweep import NEVER
 
@@ -113,6 +113,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         self.deadline = NEVER
         self.factory.lost(self)
         waiting, self._waiting = self._waiting, []
+        self._reading = None
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.end()
@@ -342,10 +343,19 @@ class HTTPServerConnection(RequestReader, Protocol):
 
         @return: whether it was closed.
         """
-        if self._state is _IDLE and self._idle_since <= since:
-            self.close()
-            return True
-        return False
+        return self._state is _IDLE and self._idle_since <= since and self._close_idle()
+
+    def _close_idle(self) -> bool:
+        """
+        Close between two requests, unless the next has come and was only not read yet.
+
+        One may be on its way all the same. It is met by our end of the connection, and not by a reset, so that the
+        client can tell that nobody has read it (RFC 9112 section 9.5).
+        """
+        if unread_bytes(self.transport):
+            return False
+        self.close(unread=True)
+        return True
 
     def close(self, unread: bool = False) -> None:
         """
@@ -385,7 +395,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         """A deadline has passed; what it meant depends on the state."""
         state = self._state
         if state is _IDLE:
-            self.close()
+            self._close_idle()
         elif state is _HEAD:
             self._fault = ClientFault("The request took too long to arrive.", status=408)
             self._refuse(self._fault)
@@ -400,10 +410,12 @@ class HTTPServerConnection(RequestReader, Protocol):
             self._check_progress(now)
 
     def _check_progress(self, now: float) -> None:
-        """A client that reads slowly is borne; one that does not read at all is cut, or has read all."""
+        """A client that reads slowly is borne; one that does not read at all is cut. One that has read all is left."""
         unsent = unsent_bytes(self.transport)
-        if unsent == self._unsent or (self._state is _State.LINGERING and not unsent):
+        if unsent == self._unsent:
             self.cut()
-        else:
-            self._unsent = unsent
-            self.deadline = now + self.factory.settings.write_timeout_s
+            return
+        self._unsent = unsent
+        self.deadline = now + self.factory.settings.write_timeout_s
+        if self._state is _State.LINGERING and not unsent:
+            self.transport.loseConnection()  # type: ignore[union-attr]

@@ -17,6 +17,12 @@ _log = Logger()
 
 NEVER = float("inf")
 
+TOLD_MAX = 32
+"""
+Of those that are late, so many are told in one go. Each then does something about it, an answer perhaps, which takes up
+to 0.3 ms; and a thousand that came together are late together. Everybody else is served in between.
+"""
+
 
 class Watched(Protocol):
     """Something with a deadline."""
@@ -26,7 +32,10 @@ class Watched(Protocol):
         """By the reactor's clock, in seconds; L{NEVER} for none."""
 
     def timed_out(self, now: float) -> None:
-        """The deadline has passed. Set another, or it is told again."""
+        """
+        The deadline has passed. If another is set that has passed as well, this is told again at once; if none is set,
+        at the next look.
+        """
 
 
 class Sweep:
@@ -39,6 +48,8 @@ class Sweep:
 
     def __init__(self, clock: IReactorTime, period_s: float = 0.25) -> None:
         self._watched: set[Watched] = set()
+        self._late: list[Watched] = []
+        self._again: list[Watched] = []
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
         self._clock = clock
@@ -60,11 +71,28 @@ class Sweep:
 
     def _look(self) -> None:
         self.now = now = self._clock.seconds()
-        for watched in [each for each in self._watched if each.deadline <= now]:
+        late = [each for each in self._watched if each.deadline <= now]
+        if late and not self._late:
+            self._late = late
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell some of those that are late, and the others in a later turn."""
+        now = self._clock.seconds()
+        late = self._late
+        for watched in late[-TOLD_MAX:]:
+            late.pop()
             # What one does about its deadline may have mended or ended another.
-            if watched.deadline <= now and watched in self._watched:
+            deadline = watched.deadline
+            if deadline <= now and watched in self._watched:
                 try:
                     watched.timed_out(now)
                 except Exception:
                     # A mistake with one must not be the end of everybody's deadlines.
                     _log.failure("a deadline of {watched!r}", watched=watched)
+                if deadline < watched.deadline <= now:
+                    self._again.append(watched)
+        if not late:
+            self._late, self._again = self._again, []
+        if self._late:
+            self._clock.callLater(0, self._tell)

@@ -8,30 +8,18 @@ front has an exchange on it.
 
 from __future__ import annotations
 
-import enum
-import os
-import socket
-import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProcessTransport,
-    IReactorProcess,
-    IReactorSocket,
-    IReactorTime,
-)
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..backoff import backoff_s
-from ..plane.link import Link, OneLink, upward
+from ..plane.link import Link, upward
 from ..plane.messages import (
     Applied,
     Downward,
@@ -46,22 +34,21 @@ from ..plane.messages import (
     Wanted,
     WorkerSaid,
 )
+from .front_process import Front, FrontState, IFrontsReactor, start_process
 from .interfaces import EndpointTotals, FrontLoad, FrontStatus, IFronts, WorkerTotals
 from .listening import Listeners
+from .replacing import Replacing
 
 _log = Logger()
 
 STABLE_S = 10.0
 """A front that ran so long before it died is started again at once."""
 
+START_S = 30.0
+"""A front that has not said that it is there so long after it was started is killed."""
+
 KILL_S = 2.0
 """A front that has not ended so long after the limit of its retirement is killed."""
-
-CONTROL_FD = 3
-
-
-class IFrontsReactor(IReactorProcess, IReactorSocket, IReactorTime):
-    """What is needed of the reactor."""
 
 
 class Guarding(Protocol):
@@ -72,60 +59,6 @@ class Guarding(Protocol):
 
     def remove(self, pid: int) -> None:
         """It has ended."""
-
-
-class _State(enum.Enum):
-    """A front's life."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    LEAVING = "leaving"
-    GONE = "gone"
-
-
-@define(eq=False)
-class _Front:
-    """
-    One front process.
-
-    @ivar holding: endpoints that it was told of and has not drained, and the last version that it was told them by.
-    @ivar sent: the version of the last routing that it was sent.
-    @ivar applied: the version that it works by.
-    @ivar ready: fires when it has applied its first routing, or has ended without.
-    @ivar ended: fires when its process has ended.
-    """
-
-    slot: int
-    link: Link[Upward]
-    started_at: float
-    pid: int = 0
-    transport: IProcessTransport | None = None
-    state: _State = _State.STARTING
-    holding: dict[str, int] = field(factory=dict)
-    sent: int = 0
-    applied: int = 0
-    load: Load | None = None
-    kill_call: IDelayedCall | None = None
-    ready: Deferred[None] = field(factory=Deferred)
-    ended: Deferred[None] = field(factory=Deferred)
-
-
-class _FrontProcess(ProcessProtocol):
-    """The reactor's view of a front."""
-
-    def __init__(self, fronts: Fronts, front: _Front) -> None:
-        self._fronts = fronts
-        self._front = front
-        self._tail = b""
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        lines = (self._tail + data).split(b"\n")
-        self._tail = lines.pop()[-4096:]
-        for line in lines:
-            _log.info("front {pid}: {line}", pid=self._front.pid, line=line.decode("utf-8", "replace"))
-
-    def processEnded(self, reason: Failure) -> None:
-        self._fronts.ended(self._front, reason)
 
 
 @implementer(IFronts)
@@ -147,7 +80,7 @@ class Fronts:
         slots = self._slots = listeners.slots
         self._guard = guard
         self._chance = chance
-        self._fronts: list[_Front] = []
+        self._fronts: list[Front] = []
         self._routing: Routing | None = None
         self._failures = [0] * len(slots)
         self._stopping = False
@@ -160,6 +93,7 @@ class Fronts:
         self._past_endpoints: dict[str, EndpointTotals] = {}
         self._past_workers: dict[str, WorkerTotals] = {}
         self._respawns: set[IDelayedCall] = set()
+        self._replacing = Replacing(len(slots), self._replace)
 
     # Starting.
 
@@ -168,41 +102,27 @@ class Fronts:
         for slot in range(len(self._slots)):
             self._spawn(slot)
 
-    def _spawn(self, slot: int) -> _Front:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        front: _Front
-        link: Link[Upward] = Link(upward(), lambda message: self._heard(front, message), lambda: self._unlinked(front))
-        front = _Front(slot, link, self._reactor.seconds())
+    def _spawn(self, slot: int) -> Front:
+        front = Front(slot, self._reactor.seconds())
+        front.link = Link(upward(), lambda message: self._heard(front, message), lambda: self._unlinked(front))
         self._fronts.append(front)
-        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, OneLink(link))
-        ours.close()
-        child_fds: dict[int, int | str] = {1: "r", 2: "r", CONTROL_FD: theirs.fileno()}
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        child_fds[0] = null
-        arguments = []
-        for number, listening in enumerate(self._slots[slot], CONTROL_FD + 1):
-            child_fds[number] = listening.socket.fileno()
-            arguments += ["--listen-proxied" if listening.proxy_protocol else "--listen", str(number)]
-        command = [
-            *("setsid", "setpriv", "--pdeathsig", "KILL", "--"),
-            *(sys.executable, "-m", "tqserver.front", "--control", str(CONTROL_FD), *arguments),
-        ]
         try:
-            transport = self._reactor.spawnProcess(
-                _FrontProcess(self, front), command[0], command, _environment(), childFDs=child_fds
-            )
-        finally:
-            theirs.close()
-            os.close(null)
-        front.transport = transport
-        front.pid = transport.pid or 0
+            start_process(self._reactor, front, self._slots[slot], self.ended)
+        except OSError:
+            # As if it had died at once.
+            front.start_call = self._reactor.callLater(0, self.ended, front, Failure())
+            return front
+        front.start_call = self._reactor.callLater(START_S, self._not_started, front)
         self._guard.add(front.pid)
         return front
 
+    def _not_started(self, front: Front) -> None:
+        _log.error("front {pid} has not started within {seconds:g} s", pid=front.pid, seconds=START_S)
+        self._kill(front)
+
     # Messages.
 
-    def _heard(self, front: _Front, message: Upward) -> None:
+    def _heard(self, front: Front, message: Upward) -> None:
         if isinstance(message, Load):
             front.load = message
             self._tell_load()
@@ -226,13 +146,16 @@ class Fronts:
         elif isinstance(message, FrontStopped) and message.cut:
             _log.warn("front {pid} cut {count} connections at its limit", pid=front.pid, count=message.cut)
 
-    def _started(self, front: _Front) -> None:
-        if front.state is _State.STARTING:
-            front.state = _State.RUNNING
+    def _started(self, front: Front) -> None:
+        if front.state is FrontState.STARTING:
+            front.state = FrontState.RUNNING
+            if front.start_call is not None:
+                front.start_call.cancel()
+                front.start_call = None
             if self._routing is not None:
                 self._send(front, self._routing)
 
-    def _send(self, front: _Front, message: Downward) -> None:
+    def _send(self, front: Front, message: Downward) -> None:
         if isinstance(message, Routing):
             front.sent = message.version
             for worker in message.workers:
@@ -246,7 +169,7 @@ class Fronts:
             del self._past_endpoints[endpoint_id]
         for front in self._fronts:
             # One that leaves still has exchanges in hand, which may want to be tried again.
-            if front.state in (_State.RUNNING, _State.LEAVING):
+            if front.state in (FrontState.RUNNING, FrontState.LEAVING):
                 self._send(front, routing)
 
     def reopen_logs(self) -> None:
@@ -289,7 +212,7 @@ class Fronts:
         return question
 
     def _check_applied(self) -> None:
-        least = min((front.applied for front in self._fronts if front.state is _State.RUNNING), default=None)
+        least = min((front.applied for front in self._fronts if front.state is FrontState.RUNNING), default=None)
         for entry in list(self._applying):
             if least is None or entry[0] <= least:
                 self._applying.remove(entry)
@@ -332,31 +255,29 @@ class Fronts:
 
     # The end of one.
 
-    def _unlinked(self, front: _Front) -> None:
+    def _unlinked(self, front: Front) -> None:
         """Its end of the pipe is closed. If it does not end by itself, it is of no use."""
-        if front.state is not _State.GONE:
+        if front.state is not FrontState.GONE:
             self._kill_later(front, KILL_S)
 
-    def _kill_later(self, front: _Front, delay_s: float) -> None:
+    def _kill_later(self, front: Front, delay_s: float) -> None:
         if front.kill_call is None:
             front.kill_call = self._reactor.callLater(delay_s, self._kill, front)
 
-    def _kill(self, front: _Front) -> None:
-        front.kill_call = None
+    def _kill(self, front: Front) -> None:
         if front.transport is not None:
             try:
                 front.transport.signalProcess("KILL")
             except ProcessExitedAlready:
                 pass
 
-    def ended(self, front: _Front, reason: Failure) -> None:
+    def ended(self, front: Front, reason: Failure) -> None:
         """A front's process has ended, as it should or not."""
-        leaving = front.state is _State.LEAVING
-        front.state = _State.GONE
-        self._guard.remove(front.pid)
-        if front.kill_call is not None:
-            front.kill_call.cancel()
-            front.kill_call = None
+        leaving = front.state is FrontState.LEAVING
+        front.state = FrontState.GONE
+        if front.pid:
+            self._guard.remove(front.pid)
+        front.cancel_calls()
         self._fronts.remove(front)
         if front.load is not None:
             _add(self._past_endpoints, self._past_workers, front.load, alive=False)
@@ -371,7 +292,11 @@ class Fronts:
             front.ready.callback(None)
         front.ended.callback(None)
 
-    def _respawn(self, front: _Front) -> None:
+    def _served(self, slot: int) -> bool:
+        """Whether a slot has a front. Of two, as there are while one replaces the other, none is missed."""
+        return any(front.slot == slot and front.staying for front in self._fronts)
+
+    def _respawn(self, front: Front) -> None:
         slot = front.slot
         if self._reactor.seconds() - front.started_at >= STABLE_S:
             self._failures[slot] = 0
@@ -381,7 +306,7 @@ class Fronts:
 
         def spawn() -> None:
             self._respawns.discard(call)
-            if not self._stopping:
+            if not self._stopping and not self._served(slot):
                 self._spawn(slot)
 
         call = self._reactor.callLater(delay_s, spawn)
@@ -389,8 +314,8 @@ class Fronts:
 
     # The end of all.
 
-    def _retire(self, front: _Front, timeout_s: float, close_listeners: bool) -> Deferred[None]:
-        front.state = _State.LEAVING
+    def _retire(self, front: Front, timeout_s: float, close_listeners: bool) -> Deferred[None]:
+        front.state = FrontState.LEAVING
         self._send(front, Retire(timeout_s=timeout_s, close_listeners=close_listeners))
         self._kill_later(front, timeout_s + KILL_S)
         return front.ended
@@ -404,30 +329,31 @@ class Fronts:
         self._listeners.refuse_new()
         self._listeners.close()
         gone = [
-            front.ended if front.state is _State.LEAVING else self._retire(front, timeout_s, True)
+            front.ended if front.state is FrontState.LEAVING else self._retire(front, timeout_s, True)
             for front in list(self._fronts)
         ]
         return _all(gone)
 
     def replace(self) -> Deferred[None]:
-        _log.info("replacing the fronts one by one")
-        done: Deferred[None] = succeed(None)
-        for slot in range(len(self._failures)):
-            done.addCallback(self._replace, slot)
-        return done
+        return self._replacing.ask()
 
-    def _replace(self, _: None, slot: int) -> Deferred[None]:
-        """Start a successor on the same sockets; when it accepts, let the old ones go."""
+    def _replace(self, slot: int) -> Deferred[bool]:
+        """
+        Start a successor on the same sockets; when it accepts, let the old ones go.
+
+        @return: whether the successor has started.
+        """
         if self._stopping:
-            return succeed(None)
-        old = [front for front in self._fronts if front.slot == slot and front.state is not _State.LEAVING]
+            return succeed(True)
         successor = self._spawn(slot)
 
-        def retire_old(_: None) -> None:
-            if successor.state is _State.RUNNING:
-                for front in old:
-                    if front.state is not _State.GONE:
-                        self._retire(front, self._drain_timeout_s, False)
+        def retire_old(_: None) -> bool:
+            if successor.state is not FrontState.RUNNING:
+                return self._stopping
+            for front in list(self._fronts):
+                if front.slot == slot and front.staying and front is not successor:
+                    self._retire(front, self._drain_timeout_s, False)
+            return True
 
         return successor.ready.addCallback(retire_old)
 
@@ -464,15 +390,6 @@ def _add(endpoints: dict[str, EndpointTotals], workers: dict[str, WorkerTotals],
             if known.latency
             else worker.latency,
         )
-
-
-def _environment() -> dict[str, str]:
-    """The server's own, with this very package first to be found."""
-    environment = dict(os.environ)
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = environment.get("PYTHONPATH", "")
-    environment["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else root
-    return environment
 
 
 def _all(deferreds: Sequence[Deferred[None]]) -> Deferred[None]:
