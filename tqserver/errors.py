@@ -8,8 +8,12 @@ it, so that the mapping from fault to status is written down once, here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Fault(Exception):
@@ -34,6 +38,11 @@ class Fault(Exception):
         self.retry_after_s = retry_after_s
         if status is not None:
             self.status = status
+
+    def bare(self) -> Self:
+        """The same without where it was raised, to be kept: a traceback holds everybody who had a part in it."""
+        self.__traceback__ = self.__context__ = None
+        return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status} {self.reason!r} {self.detail!r}>"

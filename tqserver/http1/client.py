@@ -245,7 +245,7 @@ class HTTPClientConnection(Protocol):
                 self._head_bytes += len(data)
             self._parser.feed_data(data)
         except UpstreamFault as fault:
-            self._fault = self._fault or fault
+            self._fault = self._fault or fault.bare()
         except httptools.HttpParserUpgrade:
             self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
         except httptools.HttpParserError as error:

@@ -107,7 +107,7 @@ class RequestWire:
     def _refuse_all(self, fault: Fault) -> None:
         """Read nothing more, for a reason, of which the first counts."""
         if self._fault is None:
-            self._fault = fault
+            self._fault = fault.bare()
         self._place = _NOWHERE
         self._held = b""
         self._chunks = None
