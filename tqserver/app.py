@@ -228,6 +228,7 @@ class Server(Service):
                 fronts=len(status.fronts),
                 connections=sum(front.connections for front in status.fronts),
                 in_flight=sum(front.in_flight for front in status.fronts),
+                upgraded=sum(front.upgraded for front in status.fronts),
                 latency_bounds_s=LATENCY_BOUNDS_S,
                 workers=[
                     WorkerSample(

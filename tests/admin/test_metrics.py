@@ -41,6 +41,7 @@ class MetricsTests(SynchronousTestCase):
                 fronts=2,
                 connections=7,
                 in_flight=1,
+                upgraded=2,
                 workers=workers,
                 latency_bounds_s=(0.1, 0.2),
             )
@@ -55,7 +56,13 @@ class MetricsTests(SynchronousTestCase):
         """The server tells its version, its fronts and its connections, and that its configuration is broken."""
         samples = self.samples()
         self.assertEqual(samples["tqserver_info", (("mode", "production"), ("version", "1.2"))], 1)
-        for name, value in (("uptime_seconds", 60.5), ("config_good", 0), ("fronts", 2), ("connections", 7)):
+        for name, value in (
+            ("uptime_seconds", 60.5),
+            ("config_good", 0),
+            ("fronts", 2),
+            ("connections", 7),
+            ("upgraded_connections", 2),
+        ):
             self.assertEqual(samples[f"tqserver_{name}", ()], value)
 
     def test_worker(self) -> None:

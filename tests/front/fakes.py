@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from tqserver.errors import Fault
 from tqserver.front.exchange import IBodySink, IExchange
+from tqserver.http1.handover import Taker
 from tqserver.http1.head import Headers, RequestHead, ResponseHead, has_body
 
 
@@ -69,7 +71,10 @@ class FakeExchange:
     @ivar body_paused: whether no more of the request's body is wanted at present.
     @ivar kernel_sends: whether files are sent by the kernel, as L{kernel_goes_on} says.
     @ivar kernel_file: the file that is being sent, if any: descriptor, where, how much, whom to tell.
-    @ivar events: names of the calls, in order: C{receive}, C{respond}, C{send_file}, C{finish}, C{abort}, C{inform}.
+    @ivar client: the transport that C{upgrade} gives away; a test may put one there.
+    @ivar protocol: what C{upgrade} was told that is spoken on it.
+    @ivar events: names of the calls, in order: C{receive}, C{respond}, C{send_file}, C{finish}, C{abort}, C{inform},
+        C{upgrade}.
     """
 
     def __init__(
@@ -114,6 +119,8 @@ class FakeExchange:
         self.write_paused = write_paused
         self.kernel_sends = False
         self.kernel_file: tuple[int, int, int, Callable[[bool], None]] | None = None
+        self.client: Any = None
+        self.protocol = b""
         self.events: list[str] = []
 
         self._callbacks: list[Callable[[], None]] = []
@@ -191,7 +198,8 @@ class FakeExchange:
         assert head.status >= 200 or head.status == 101, "respond() takes the final response"
         for name, value in head.headers:
             assert isinstance(name, bytes) and isinstance(value, bytes), (name, value)
-            assert name.lower() not in (b"content-length", b"transfer-encoding", b"connection"), name
+            ours = (b"content-length", b"transfer-encoding", *([b"connection"] if head.status != 426 else []))
+            assert name.lower() not in ours, name
             assert b"\r" not in value and b"\n" not in value, value
         self.events.append("respond")
         self.response = head
@@ -202,6 +210,18 @@ class FakeExchange:
             self.write(first)
         if producer is not None and self.write_paused:
             producer.pauseProducing()
+
+    def upgrade(self, head: ResponseHead, protocol: bytes, taker: Taker) -> bool:
+        if self.over or not self.head.upgrade or self.client is None:
+            return False
+        assert self.response is None, "upgrade() after respond()"
+        self.events.append("upgrade")
+        self.response = head
+        self.protocol = protocol
+        self.status = head.status
+        self.client.protocol = taker
+        taker.makeConnection(self.client)
+        return True
 
     def inform(self, head: ResponseHead) -> None:
         self.events.append("inform")

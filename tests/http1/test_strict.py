@@ -136,8 +136,9 @@ class StrictTests(SynchronousTestCase):
         self.assertEqual(head(b"/", upgrade).upgrade, b"")
         asks = (b"connection", b"Upgrade")
         self.assertEqual(head(b"/", upgrade, asks, version=(1, 0)).upgrade, b"")
-        for value in (b"h2c", b"H2C", b"websocket, h2c", b"HTTP/2.0", b"TLS/1.0"):
+        for value in (b"h2c", b"H2C", b"HTTP/2.0", b"TLS/1.0"):
             self.assertEqual(head(b"/", (b"upgrade", value), asks).upgrade, b"", value)
+        self.assertEqual(head(b"/", (b"upgrade", b"h2c, websocket"), asks).upgrade, b"websocket")
 
     def test_persistence(self) -> None:
         """A connection is kept in HTTP/1.1 unless, and in HTTP/1.0 only if it is asked for (RFC 9112 section 9.3)."""

@@ -68,6 +68,7 @@ class Sample:
     fronts: int
     connections: int
     in_flight: int
+    upgraded: int
     workers: Sequence[WorkerSample]
     latency_bounds_s: Sequence[float]
 
@@ -87,6 +88,7 @@ class _Collector(Collector):
             ("fronts", "Front processes.", sample.fronts),
             ("connections", "Open connections of clients.", sample.connections),
             ("requests_in_flight", "Requests that are being served.", sample.in_flight),
+            ("upgraded_connections", "Connections that speak another protocol, as WebSockets do.", sample.upgraded),
         ):
             yield GaugeMetricFamily(f"tqserver_{name}", text, value)
         yield from self._workers(sample.workers)

@@ -218,6 +218,14 @@ class RetryConfig:
 
 
 @frozen(kw_only=True)
+class UpgradeConfig:
+    """Connections that speak another protocol after a request for it, such as WebSocket."""
+
+    idle_timeout_s: float = 3600.0
+    """Silence in both directions; 0: no limit."""
+
+
+@frozen(kw_only=True)
 class HealthConfig:
     """How we learn that an instance is ready and stays well."""
 
@@ -365,6 +373,7 @@ class WorkerConfig:
     """The worker's own, or the server's."""
     scaling: ScalingConfig = ScalingConfig()
     waiting: WaitingLineConfig = WaitingLineConfig()
+    upgrade: UpgradeConfig = UpgradeConfig()
     balance: Balance = "least_in_flight"
     hash_on: str = "ip"
     """C{ip}, C{header:NAME} or C{cookie:NAME}; used by C{balance: hash}."""

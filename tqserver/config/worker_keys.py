@@ -76,6 +76,7 @@ WORKER = Shape(
         Key("log_file", log_path("name", "date"), also=("logging.log_file",)),
         Key("ignore", each(_pattern, "patterns"), "ignore"),
         Key("request_timeout_seconds", seconds(), "request_timeout_s"),
+        Key("upgrade.idle_timeout_seconds", seconds(0, 31_536_000, "0 is no limit"), "upgrade.idle_timeout_s"),
         Key("shutdown_grace_period_ms", millis(), "process.shutdown_grace_s"),
         # Replacement of a healthy instance.
         Key("max_requests", whole(0, COUNT_MAX), "recycle.requests_max", _older("max_requests")),

@@ -114,6 +114,10 @@ class EndpointSet:
     leaving: dict[str, EndpointState] = field(factory=dict)
     ejections: int = 0
 
+    def find(self, endpoint_id: str) -> EndpointState | None:
+        """One of them, of the latest routing or not."""
+        return next((state for state in self.current if state.id == endpoint_id), self.leaving.get(endpoint_id))
+
     def update(self, specs: tuple[Endpoint, ...]) -> list[EndpointState]:
         """
         Take over a new routing.

@@ -11,7 +11,8 @@ The life of an exchange, always in this order:
     2. C{receive(sink)} starts the body (and answers C{Expect: 100-continue}); nothing of the body is read before, but
        for what came with the head and is kept, so that memory does not grow while a request waits;
     3. C{answer} with a response that is whole; or C{respond}, then any number of C{write}, then C{finish}; or C{abort},
-       after which the client can tell that the response is not whole;
+       after which the client can tell that the response is not whole; or C{upgrade}, then C{finish} when the other
+       protocol has ended;
     4. C{when_over} callbacks run, once, however it ended.
 """
 
@@ -23,6 +24,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 from ..errors import Fault
+from ..http1.handover import Taker
 from ..http1.head import Headers, RequestHead, ResponseHead
 
 
@@ -92,6 +94,19 @@ class IExchange(Interface):
 
         @param first: some of the body, if there is some already: it goes out with the head, in one write.
         @param producer: is paused while the client is slow, and resumed; never asked to stop: L{when_over} tells.
+        """
+
+    def upgrade(head: ResponseHead, protocol: bytes, taker: Taker) -> bool:
+        """
+        Switch to another protocol: answer with 101, and give the client's connection to who speaks it. Nothing is
+        written by the exchange after that; it is finished by who has taken the connection, when that is over. From
+        the request's head no more is kept than the access log wants.
+
+        @param head: of the worker's 101.
+        @param protocol: what is switched to, one of those in C{head.upgrade}.
+        @param taker: gets the connection, and what the client has sent ahead, before this returns.
+        @return: whether it was done; if not, nothing was, and the exchange wants another answer. A request whose
+            C{head.upgrade} is empty cannot be switched.
         """
 
     def inform(head: ResponseHead) -> None:

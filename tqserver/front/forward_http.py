@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import Fault, UpstreamFault
+from ..errors import Fault, ServerFault, UpstreamFault
 from ..http1.client import HTTPClientConnection
 from ..http1.connecting import IConnecting, bound_read_ahead, connect, connect_fault
 from ..http1.head import ResponseHead
@@ -20,6 +20,7 @@ from ..http1.sweep import NEVER, Sweep
 from ..plane.messages import Endpoint, WorkerRouting
 from .exchange import IBodySink, IExchange
 from .retry import repeatable
+from .tunnels import Tunnels
 
 CONNECT_TIMEOUT_S = 5.0
 """A worker is on this host: it accepts at once or its backlog is full."""
@@ -83,12 +84,14 @@ class _Connecting(ClientFactory):
 class HTTPForwarder:
     """Keeps connections to endpoints, and forwards exchanges over them."""
 
-    def __init__(self, reactor: IReactor, sweep: Sweep, outbox: Outbox) -> None:
+    def __init__(self, reactor: IReactor, sweep: Sweep, outbox: Outbox, tunnels: Tunnels) -> None:
         """
         @param sweep: looks after the timeouts.
         @param outbox: where what is written to workers waits for the end of the turn.
+        @param tunnels: looks after what speaks another protocol in the end.
         """
         self._reactor = reactor
+        self.tunnels = tunnels
         self.sweep = sweep
         self._outbox = outbox
         self._idle: dict[str, IdleConnections] = {}
@@ -113,7 +116,8 @@ class HTTPForwarder:
         idle = self._idle.get(endpoint.id)
         if idle is None:
             idle = self._idle[endpoint.id] = IdleConnections(self.sweep)
-        connection = idle.take()
+        # A request that may switch protocols is not repeated, so it is not exposed to a kept connection.
+        connection = idle.take() if not exchange.head.upgrade else None
         if connection is not None:
             attempt.begin(connection)
         else:
@@ -212,6 +216,7 @@ class _Attempt:
         self._lines = lines
         self._done = done
         self._timeout_s = worker.request_timeout_s
+        self._worker = worker.name
 
     # The connection.
 
@@ -248,6 +253,10 @@ class _Attempt:
         connection.on_timeout = self._timed_out
         head = exchange.head
         fields = [head.method, b" ", self._target, b" HTTP/1.1\r\n", *self._lines]
+        if head.upgrade:
+            connection.offered = head.upgrade
+            connection.reusable = False
+            fields += (b"connection: Upgrade\r\nupgrade: ", head.upgrade, b"\r\n")
         if head.content_length == 0:
             self._body_ended = self._sent = True
             connection.deadline = self._forwarder.sweep.now + self._timeout_s
@@ -329,6 +338,21 @@ class _Attempt:
     def response_data(self, data: bytes) -> None:
         self._exchange.write(data)
 
+    def response_switched(self, head: ResponseHead, protocol: bytes, ahead: bytes) -> None:
+        exchange, connection = self._exchange, self._connection
+        assert connection is not None
+        self._connection = None
+        # It may live for days, and will not be sent again.
+        self._lines.clear()
+        tunnel = self._forwarder.tunnels.make(exchange, protocol, self._worker, self._endpoint.id)
+        connection.hand_over(tunnel.worker)
+        # From here on the attempt ends with the exchange, which ends with the tunnel.
+        if not exchange.upgrade(head, protocol, tunnel.client):
+            tunnel.cut()
+            self._end(ServerFault("Another protocol cannot be spoken here.", status=501), False)
+        elif ahead:
+            tunnel.worker.dataReceived(ahead)
+
     def response_end(self) -> None:
         self._connection = None
         if not self._ended:
@@ -340,6 +364,8 @@ class _Attempt:
         self._connection = None
         exchange = self._exchange
         again = not self._responded and repeatable(exchange.head.method, self._sent, untouched, exchange.replayable)
+        if exchange.head.upgrade and self._sent:
+            again = False
         if self._reused and untouched:
             self._forwarder.drop_idle(self._endpoint.id)
             if again and not self._ended:

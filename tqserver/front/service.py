@@ -220,6 +220,7 @@ class FrontService:
         else:
             # Who waits there waits for our successor, which has the same sockets.
             self._close_listeners()
+        self.site.tunnels.leave(message.timeout_s)
         self._reactor.callLater(message.timeout_s, self._cut)
 
     def _accept_and_close(self) -> None:

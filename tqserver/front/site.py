@@ -41,6 +41,7 @@ from .routes import RouteTable
 from .static import ALLOW, StaticFiles
 from .static_roots import MakeNotifier
 from .sticky import with_cookie
+from .tunnels import Tunnels
 from .waking import Waking
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
 
@@ -48,6 +49,9 @@ _log = Logger()
 
 CLIENT_LEFT = 499
 """What the log shows for a client that left before it was answered."""
+
+_NOT_COUNTED = frozenset([101, CLIENT_LEFT])
+"""Statuses of exchanges whose end says nothing of their worker. What was switched was counted when it was."""
 
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
@@ -64,6 +68,7 @@ class Site:
     The data plane behind the exchange.
 
     @ivar reactor: where connections to workers are made.
+    @ivar tunnels: what has begun as an exchange and speaks another protocol by now.
     """
 
     def __init__(
@@ -97,13 +102,14 @@ class Site:
         self._sweep = sweep or Sweep(reactor)
         self._waking = Waking(reactor, notify, self._attempt, self._answer_fault)
         self._static = StaticFiles(reactor, make_notifier=make_notifier)
-        self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox())
+        self._workers: dict[str, Worker] = {}
+        self.tunnels = Tunnels(reactor, self._sweep, self._workers)
+        self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox(), self.tunnels)
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
         self._forwarding = Forwarding((), os.urandom)
         self._table = RouteTable(())
         self._health_path: bytes | None = None
         self._in_flight_max = 0
-        self._workers: dict[str, Worker] = {}
 
     # The supervisor's side.
 
@@ -136,6 +142,7 @@ class Site:
             known.offload = offload_of(worker_routing, self._static)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
             known.settle()
+        self.tunnels.settle(routing, removed)
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
             self._http.retire(endpoint.id)
@@ -159,12 +166,14 @@ class Site:
             connections=connections,
             requests=self.requests,
             in_flight=self.in_flight,
+            upgraded=len(self.tunnels),
             endpoints=tuple(endpoints),
             workers=tuple(worker.load() for worker in self._workers.values()),
         )
 
     def _drained(self, endpoint: EndpointState) -> None:
         self._fastcgi.release(endpoint.id)
+        self.tunnels.restore(endpoint.id)
         for name, worker in list(self._workers.items()):
             if worker.endpoints.leaving.pop(endpoint.id, None) is not None:
                 self._forget_if_empty(name, worker)
@@ -352,7 +361,7 @@ class Site:
         passage.upstream_s = now - passage.began
         endpoint.in_flight -= 1
         if fault is None:
-            if exchange.status != CLIENT_LEFT and (exchange.status or not exchange.over):
+            if exchange.status not in _NOT_COUNTED and (exchange.status or not exchange.over):
                 endpoint.answered += 1
                 worker.latency[bisect_right(LATENCY_BOUNDS_S, passage.upstream_s)] += 1
                 if endpoint.breaker is not None or worker.minds_status:

@@ -202,6 +202,10 @@ class RequestExchange:
         else:
             request.write(b"")
 
+    def upgrade(self, head: ResponseHead, protocol: bytes, taker: object) -> bool:
+        """Never: C{twisted.web} keeps the connection to itself. Nothing is offered to a worker in the first place."""
+        return False
+
     def inform(self, head: ResponseHead) -> None:
         """Nothing: C{twisted.web} has no interim responses."""
 

@@ -192,6 +192,14 @@ class Worker:
         else:
             self.endpoints.went_wrong(endpoint, now, began, kind, rule, self._chance())
 
+    def switched(self, endpoint_id: str, began: float) -> None:
+        """An endpoint answered by switching to another protocol. Its exchange goes on, perhaps for days."""
+        endpoint = self.endpoints.find(endpoint_id)
+        if endpoint is not None:
+            endpoint.answered += 1
+            if endpoint.breaker is not None:
+                self.went_well(endpoint, began, 101)
+
     def went_wrong(self, endpoint: EndpointState, began: float, fault: Fault) -> None:
         """
         An endpoint did not answer.

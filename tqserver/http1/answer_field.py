@@ -20,6 +20,7 @@ class Field(enum.Enum):
     LENGTH = enum.auto()
     CODING = enum.auto()
     CONNECTION = enum.auto()
+    UPGRADE = enum.auto()
 
 
 FATES: dict[bytes, Field] = {}
@@ -40,6 +41,8 @@ def judge(name: bytes) -> Field:
         field = Field.CODING
     elif lowered == b"connection":
         field = Field.CONNECTION
+    elif lowered == b"upgrade":
+        field = Field.UPGRADE
     elif lowered in HOP_BY_HOP:
         field = Field.DROP
     if len(FATES) < NAMES_REMEMBERED_MAX:

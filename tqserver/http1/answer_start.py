@@ -16,6 +16,9 @@ from ..errors import UpstreamFault
 HEAD_BYTES_MAX = 64 * 1024
 """An answer's head; frameworks with many cookies stay far below."""
 
+HEADERS_MAX = 256
+"""Header fields of one answer, and trailer fields."""
+
 INTERIMS_MAX = 64
 """Interim answers (1xx) to one request. Who sends one a second to say that it is still at work has a minute."""
 

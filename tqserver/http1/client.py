@@ -21,6 +21,7 @@ from ..errors import UpstreamFault
 from .answer_field import FATES, Field, judge
 from .answer_start import (
     HEAD_BYTES_MAX,
+    HEADERS_MAX,
     INTERIMS_MAX,
     PLAIN_STARTS,
     USUAL_REASONS,
@@ -33,9 +34,7 @@ from .hop import connection_options
 from .outbox import Outbox
 from .receiver import Receiver
 from .sweep import NEVER
-
-HEADERS_MAX = 256
-"""Header fields of one response, and trailer fields."""
+from .switching import TELL_UPGRADES, Switching
 
 
 class _State(enum.Enum):
@@ -63,7 +62,7 @@ def _size(headers: Headers) -> int:
 
 
 @implementer(IPushProducer)
-class HTTPClientConnection(Protocol):
+class HTTPClientConnection(Switching, Protocol):
     """
     One connection to a worker.
 
@@ -246,8 +245,11 @@ class HTTPClientConnection(Protocol):
             self._parser.feed_data(data)
         except UpstreamFault as fault:
             self._fault = self._fault or fault.bare()
-        except httptools.HttpParserUpgrade:
-            self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._switched is not None:
+                self._switch(self._switched, data[upgrade.args[0] :])
+                return
+            self._fault = self._fault or UpstreamFault("The worker switched protocols without being asked.")
         except httptools.HttpParserError as error:
             if self._fault is None:
                 self._fault = UpstreamFault("The worker's answer is malformed.", str(error))
@@ -380,6 +382,9 @@ class HTTPClientConnection(Protocol):
             if value.rstrip(b" \t").lower() != b"chunked" or self._answer_chunked:
                 self._fault = UpstreamFault("The worker's answer has an unknown transfer coding.")
             self._answer_chunked = True
+        elif field is Field.UPGRADE:
+            if self._parser.get_status_code() in TELL_UPGRADES:
+                self._upgrades += (value.rstrip(b" \t"),)
         else:
             self._options.append(value)
 
@@ -422,15 +427,16 @@ class HTTPClientConnection(Protocol):
         elif self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
             self._fault = too_large()
         elif self._options:
-            options, self._options = connection_options(self._options), []
-            return [field for field in headers if field[0].lower() not in options]
+            self._named, self._options = connection_options(self._options), []
+            return [field for field in headers if field[0].lower() not in self._named] + self._told_upgrades()
         return headers
 
     def _interim(self, head: ResponseHead) -> None:
+        has_body = bool(self._length) or self._answer_chunked
         self._length = None
         self._answer_chunked = False
         if head.status == 101:
-            self._fault = UpstreamFault("The worker answered with an upgrade that was not asked for.")
+            self._fault = self._choose(head, has_body)
         elif self._receiver is not None:
             self._receiver.response_interim(head)
 

@@ -14,6 +14,7 @@ from typing import Protocol as Shape
 from twisted.internet.interfaces import IPushProducer
 
 from ..errors import Fault
+from .handover import HandedOver, Taker
 from .head import STATUS_LINES, Headers, RequestHead, ResponseHead, status_line
 
 BODY_BUFFER_BYTES = 64 * 1024
@@ -56,6 +57,13 @@ class Carrier(Shape):
 
     def cut(self) -> None:
         """Reset the connection."""
+
+    def hand_over(self, answer: bytes, taker: Taker) -> HandedOver:
+        """Send the answer that switches to another protocol, and give the connection to who speaks it."""
+
+
+_LOGGED = frozenset([b"referer", b"user-agent"])
+"""Header fields of a request that are wanted when it is over."""
 
 
 class Sink(Shape):
@@ -324,6 +332,22 @@ class ServerExchange:
         lines.extend(name + b": " + value + b"\r\n" for name, value in head.headers)
         lines.append(b"\r\n")
         self._connection.send(b"".join(lines))
+
+    def upgrade(self, head: ResponseHead, protocol: bytes, taker: Taker) -> bool:
+        request = self.head
+        if self.over or self.status or not request.upgrade:
+            return False
+        self.status = head.status
+        lines = [status_line(head.status, head.reason)]
+        lines.extend(b"%b: %b\r\n" % field for field in (*head.headers, *self.response_headers))
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol)
+        # It may live for days: keep what the log wants.
+        request.headers = [field for field in request.headers if field[0] in _LOGGED]
+        self.response_headers = []
+        self._sink = None
+        # Nothing else is asked of it from now on but to be cut and to hear of the end.
+        self._connection = self._connection.hand_over(b"".join(lines), taker)  # type: ignore[assignment]
+        return True
 
     def write(self, data: bytes) -> None:
         if self.over or not data:

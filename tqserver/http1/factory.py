@@ -69,7 +69,7 @@ class HTTPServerFactory(ServerFactory):
     Makes client connections and knows those that are open.
 
     @ivar settings: may be replaced; connections look it up as they need it.
-    @ivar connections: all that are open.
+    @ivar connections: all that are open, those that speak another protocol by now among them.
     @ivar serve: the observer's, at hand for every request.
     @ivar seconds: the clock's, likewise.
     """
@@ -111,6 +111,12 @@ class HTTPServerFactory(ServerFactory):
         self.connections.add(connection)
         self.sweep.add(connection)
         self.on_count(len(self.connections))
+
+    def handed_over(self, connection: Client, handed_over: Client) -> None:
+        """A client's connection speaks another protocol from now on."""
+        self.connections.discard(connection)
+        self.sweep.discard(connection)
+        self.connections.add(handed_over)
 
     def lost(self, connection: Client) -> None:
         """A client has gone."""

@@ -29,7 +29,8 @@ class RequestHead:
     @ivar content_length: bytes of the body if it was declared, 0 if there is none, L{None} if it is chunked.
     @ivar keep_alive: whether the client's connection may be used again.
     @ivar expect_continue: whether the client waits for C{100 Continue}.
-    @ivar upgrade: the value of C{Upgrade} if C{Connection} names it, else empty.
+    @ivar upgrade: what the request's C{Upgrade} offers that may be switched to, else empty
+        (L{tqserver.http1.upgrade}).
     """
 
     method: bytes
@@ -64,7 +65,7 @@ class ResponseHead:
     @ivar status: 100 to 599.
     @ivar reason: the reason phrase; may be empty.
     @ivar headers: end-to-end fields only, without C{Content-Length}, C{Transfer-Encoding} and C{Connection}, which
-        whoever writes the response decides.
+        whoever writes the response decides; but a 426 has to say what to upgrade to.
     @ivar content_length: bytes of the body, or L{None} if it is not known in advance. For a response to HEAD and for
         304: what a GET would have had, or L{None}.
     """

@@ -83,6 +83,8 @@ class RequestReader(RequestWire):
         limit = settings.body_bytes_max
         if length == 0:
             exchange.body_whole = True
+            if head.upgrade:
+                self._hold()
         elif limit and (length or 0) > limit:
             # It is understood, so it is answered like any request; but nothing of its body is read.
             too_large = self._too_large(limit)

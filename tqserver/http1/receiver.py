@@ -1,4 +1,4 @@
-"""Who takes a worker's answer."""
+"""Who takes a worker's response, as L{tqserver.http1.client} knows it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ class Receiver(Shape):
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """All of the response at once: head, body and end."""
+
+    def response_switched(self, head: ResponseHead, protocol: bytes, ahead: bytes) -> None:
+        """
+        The worker has switched to another protocol, one that it was offered. L{HTTPClientConnection.hand_over} has to
+        follow: the connection is of no other use.
+
+        @param ahead: what it has said in it already.
+        """
 
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
         """

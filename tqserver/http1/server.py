@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
+from .handover import AHEAD_BYTES_MAX, HandedOver, Taker, give
 from .head import last_response
 from .pace import Pace
 from .progress import can_half_close, unread_bytes, unsent_bytes
@@ -98,7 +99,7 @@ class HTTPServerConnection(RequestReader, Protocol):
                 self._begin(self._waiting.pop())
             else:
                 self._next()
-        elif self._waiting or self._reading is not None or self._reading_paused:
+        elif self._waiting or self._reading is not None or self._reading_paused or self._holding:
             self.reading_changed()
 
     def _linger(self, size: int) -> None:
@@ -190,6 +191,7 @@ class HTTPServerConnection(RequestReader, Protocol):
             self._waiting
             or self._head_begun
             or self._reading is not None
+            or self._holding
             or self._fault is not None
             or self.write_paused
             or self._reading_paused
@@ -203,10 +205,37 @@ class HTTPServerConnection(RequestReader, Protocol):
         elif not exchange.head.keep_alive or exchange is self._reading:
             # What we promised with the head holds, even if we have begun to leave since: the client may have sent its
             # next request already. Or the rest of a body that nobody wants stands between us and the next request.
-            unread = exchange is self._reading or self._fault is not None or bool(self._waiting)
+            unread = exchange is self._reading or self._fault is not None or bool(self._waiting or self._held)
             self.close(unread=unread)
         else:
+            if exchange.head.upgrade:
+                self._not_switched()
             self._next()
+
+    def _not_switched(self) -> None:
+        """A request for another protocol was answered in HTTP: what has come behind it is the next request."""
+        held = self._take_held()
+        if held:
+            self._read(held, self.factory.settings.header_bytes_max)
+            if self._fault is not None:
+                self._misread()
+
+    def hand_over(self, answer: bytes, taker: Taker) -> HandedOver:
+        """Send the answer that switches to another protocol, and give the connection to who speaks it."""
+        transport = self.transport
+        assert transport is not None
+        self.factory.outbox.flush()
+        transport.write(answer)
+        transport.unregisterProducer()  # type: ignore[attr-defined]
+        self._state = _State.CLOSED
+        self.deadline = NEVER
+        self._exchange = None
+        # The parser refers to us and we to it.
+        del self._parser
+        handed_over = HandedOver(self.factory, taker)
+        self.factory.handed_over(self, handed_over)
+        give(transport, taker, self._reading_paused, self._take_held())
+        return handed_over
 
     def _next(self) -> None:
         """Nothing is being served: serve what waits; else wait for the client, whatever it is that it owes us."""
@@ -274,7 +303,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         if self._state is _EXCHANGE:
             reading = self._reading
             if reading is None:
-                wants = not self._waiting
+                wants = not self._waiting and (not self._holding or len(self._held) < AHEAD_BYTES_MAX)
             else:
                 wants = reading.wants_body
                 if reading is self._exchange and not self.write_paused:

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 from ..errors import ClientFault
 from .head import Headers, RequestHead
 from .hop import connection_options
+from .upgrade import offer
 
 METHOD_BYTES_MAX = 32
 """Of a method's name; the longest that is registered with IANA (C{UPDATEREDIRECTREF}) has 17."""
@@ -74,10 +75,6 @@ _SPECIAL = frozenset([b"host", b"content-length", b"transfer-encoding", b"expect
 
 _PERSISTENCE = {b"keep-alive": True, b"Keep-Alive": True, b"close": False, b"Close": False}
 """What nearly every C{Connection} says, and what that means for the connection."""
-
-_NO_UPGRADES = (b"h2c", b"http/", b"tls/")
-"""Beginnings of protocols that are never begun by C{Upgrade}: whoever speaks one of them through us to a worker would
-ask, unseen by us, for whatever it likes (and RFC 9113 section 3.1 has dropped C{h2c})."""
 
 
 def line_fault(line: bytes) -> ClientFault:
@@ -206,14 +203,6 @@ def _target(method: bytes, url: bytes) -> tuple[bytes, bytes | None]:
     raise ClientFault("The request target is malformed.", "RFC 9112 section 3.2")
 
 
-def _upgrade(values: list[bytes]) -> bytes:
-    """The protocols that a client asks for, if none of them is one that is never begun."""
-    value = b", ".join(values)
-    if any(name.strip(b" \t").lower().startswith(_NO_UPGRADES) for name in value.split(b",")):
-        return b""
-    return value
-
-
 def request_head(
     method: bytes, url: bytes, version: tuple[int, int], headers: Headers, keep_alive: bool = True
 ) -> RequestHead:
@@ -268,7 +257,7 @@ def request_head(
                     keep_alive and b"close" not in options and (keep_alive_asked or b"keep-alive" in options)
                 )
                 if b"upgrade" in options and b"upgrade" in special and version == (1, 1):
-                    upgrade = _upgrade(special[b"upgrade"])
+                    upgrade = offer(method, version, length, special[b"upgrade"])
         if b"expect" in special and version == (1, 1):
             if any(value.lower() != b"100-continue" for value in special[b"expect"]):
                 raise ClientFault("The expectation cannot be met.", "RFC 9110 section 10.1.1", status=417)

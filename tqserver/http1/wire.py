@@ -35,11 +35,16 @@ class _Place(enum.Enum):
     """A body of known length."""
     CHUNKS = enum.auto()
     """A chunked body, or its trailer."""
+    AHEAD = enum.auto()
+    """The next request, or another protocol: the answer to a request for that will tell."""
     NOWHERE = enum.auto()
     """Nothing more is read."""
 
 
-_LINE, _LINE_ONLY, _FIELDS, _LENGTH, _CHUNKS, _NOWHERE = _Place
+_LINE, _LINE_ONLY, _FIELDS, _LENGTH, _CHUNKS, _AHEAD, _NOWHERE = _Place
+
+_NO_HEAD = (_CHUNKS, _AHEAD)
+"""What is held back there is not of a head."""
 
 
 def _parser_fault(error: httptools.HttpParserError, head: bytes) -> ClientFault:
@@ -69,6 +74,8 @@ class RequestWire:
     _left_bytes = 0
     """Of a body of known length, still to come."""
     _chunks: ChunkReader | None = None
+    _holding = False
+    """Everything is held back, until it is known what it is."""
     _spent = False
     """The parser waits for a body that it will not get."""
     _head_begun = False
@@ -103,6 +110,18 @@ class RequestWire:
         elif body_bytes:
             self._left_bytes = body_bytes
             self._place = _LENGTH
+
+    def _hold(self) -> None:
+        """What follows the head that was just read is perhaps no request; hold it back."""
+        self._holding = True
+        self._place = _AHEAD
+
+    def _take_held(self) -> bytes:
+        """It is known now what it is. What follows is a request line, if anything."""
+        held, self._held = self._held, b""
+        self._holding = False
+        self._place = _LINE
+        return held
 
     def _refuse_all(self, fault: Fault) -> None:
         """Read nothing more, for a reason, of which the first counts."""
@@ -192,10 +211,13 @@ class RequestWire:
                 at = read
             elif place is _FIELDS:
                 at = self._read_fields(data, at, at, head_bytes_max)
+            elif place is _AHEAD:
+                self._held = data[at:]
+                break
             else:
                 break
         place = self._place
-        self._head_begun = place is _FIELDS or (bool(self._held) and place is not _CHUNKS)
+        self._head_begun = place is _FIELDS or (bool(self._held) and place not in _NO_HEAD)
 
     def _read_line(self, data: bytes, at: int, head_bytes_max: int) -> int:
         """

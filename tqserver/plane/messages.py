@@ -133,6 +133,8 @@ class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
     output: str = ""
     strip_prefix: bool = True
     request_timeout_s: float = 60.0
+    upgrade_idle_timeout_s: float = 3600.0
+    """How long an upgraded connection may be silent in both directions; 0 is no limit."""
     balance: str = "least_in_flight"
     hash_on: str = "ip"
     sticky: StickyRule | None = None
@@ -193,11 +195,14 @@ class Routing(Message, frozen=True, tag=True, kw_only=True):
     The complete picture. A front that has it needs nothing else.
 
     @ivar secret: what all fronts of a server know and nobody else does; the same for as long as the server runs.
+    @ivar drain_timeout_s: so long after an endpoint was taken away its instance may be stopped, whatever it has in
+        hand. Who can say goodbye does so before.
     """
 
     version: int
     secret: bytes = b""
     http: HTTPSettings = HTTPSettings()
+    drain_timeout_s: float = 30.0
     routes: tuple[Route, ...] = ()
     workers: tuple[WorkerRouting, ...] = ()
 
@@ -298,11 +303,16 @@ LATENCY_BOUNDS_S = tuple(0.0005 * 2**power for power in range(18))
 
 
 class Load(Message, frozen=True, tag=True, kw_only=True):
-    """What a front carries; sent about every 500 ms while anything changes."""
+    """
+    What a front carries; sent about every 500 ms while anything changes.
+
+    @ivar upgraded: connections that speak another protocol than HTTP by now. They are in flight as well.
+    """
 
     connections: int = 0
     requests: int = 0
     in_flight: int = 0
+    upgraded: int = 0
     endpoints: tuple[EndpointLoad, ...] = ()
     workers: tuple[WorkerLoad, ...] = ()
 

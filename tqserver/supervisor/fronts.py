@@ -248,6 +248,7 @@ class Fronts:
                     version=front.applied,
                     connections=front.load.connections if front.load is not None else 0,
                     in_flight=front.load.in_flight if front.load is not None else 0,
+                    upgraded=front.load.upgraded if front.load is not None else 0,
                 )
                 for front in self._fronts
             ),

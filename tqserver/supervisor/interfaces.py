@@ -57,13 +57,18 @@ class WorkerTotals:
 
 @frozen(kw_only=True)
 class FrontStatus:
-    """One front as it is now; C{version} is the routing that it works by."""
+    """
+    One front as it is now; C{version} is the routing that it works by.
+
+    @ivar upgraded: connections that speak another protocol than HTTP by now; they are in flight as well.
+    """
 
     pid: int
     state: str
     version: int = 0
     connections: int = 0
     in_flight: int = 0
+    upgraded: int = 0
 
 
 @frozen(kw_only=True)

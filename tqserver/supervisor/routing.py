@@ -85,7 +85,14 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture], sec
         if all((route.host, route.prefix) != ("", metrics.prefix) for route in routes):
             routes += (metrics,)
             routings.append(WorkerRouting(name=METRICS, type="metrics", endpoints=(metrics_endpoint(server),)))
-    return Routing(version=version, secret=secret, http=http_settings(server), routes=routes, workers=tuple(routings))
+    return Routing(
+        version=version,
+        secret=secret,
+        http=http_settings(server),
+        drain_timeout_s=server.workers.drain_timeout_s,
+        routes=routes,
+        workers=tuple(routings),
+    )
 
 
 def metrics_endpoint(server: ServerConfig) -> Endpoint:
@@ -161,6 +168,7 @@ def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRoutin
         output="\n".join(closed.output[-OUTPUT_LINES_MAX:]),
         strip_prefix=config.strip_prefix,
         request_timeout_s=config.request_timeout_s,
+        upgrade_idle_timeout_s=config.upgrade.idle_timeout_s,
         balance=config.balance,
         hash_on=config.hash_on,
         sticky=StickyRule(**asdict(config.sticky)) if config.sticky.cookie else None,
