@@ -13,7 +13,7 @@ from zope.interface import implementer
 from ..errors import Fault, ServerFault, UpstreamFault
 from ..http1.client import HTTPClientConnection
 from ..http1.connecting import IConnecting, bound_read_ahead, connect, connect_fault
-from ..http1.head import ResponseHead
+from ..http1.head import RequestHead, ResponseHead
 from ..http1.idle import IdleConnections
 from ..http1.outbox import Outbox
 from ..http1.sweep import NEVER, Sweep
@@ -42,9 +42,8 @@ class IReactor(IConnecting):
     """What forwarding needs of a reactor."""
 
 
-def target_for(exchange: IExchange, worker: WorkerRouting, matched_bytes: int) -> bytes:
+def target_for(head: RequestHead, worker: WorkerRouting, matched_bytes: int) -> bytes:
     """The path and query that the worker shall see."""
-    head = exchange.head
     if not worker.strip_prefix:
         return head.target
     rest = head.target[matched_bytes:]
@@ -96,35 +95,22 @@ class HTTPForwarder:
         self._outbox = outbox
         self._idle: dict[str, IdleConnections] = {}
 
-    def start(
-        self,
-        exchange: IExchange,
-        worker: WorkerRouting,
-        endpoint: Endpoint,
-        matched_bytes: int,
-        lines: list[bytes],
-        done: Done,
-    ) -> None:
-        """
-        Make one attempt to have C{exchange} answered by C{endpoint}.
-
-        @param lines: the header fields as they go over the wire, without any that frame the body.
-        @param done: is called exactly once.
-        """
-        target = target_for(exchange, worker, matched_bytes) if matched_bytes else exchange.head.target
-        attempt = _Attempt(self, exchange, worker, endpoint, target, lines, done)
-        idle = self._idle.get(endpoint.id)
+    def start(self, attempt: Attempt) -> None:
+        """Make an attempt: on a kept connection, or on a new one."""
+        endpoint_id = attempt.endpoint.id
+        idle = self._idle.get(endpoint_id)
         if idle is None:
-            idle = self._idle[endpoint.id] = IdleConnections(self.sweep)
+            idle = self._idle[endpoint_id] = IdleConnections(self.sweep)
         # A request that may switch protocols is not repeated, so it is not exposed to a kept connection.
-        connection = idle.take() if not exchange.head.upgrade else None
+        connection = idle.take() if not attempt.exchange.head.upgrade else None
         if connection is not None:
             attempt.begin(connection)
         else:
-            self.connect(attempt, endpoint)
+            self.connect(attempt)
 
-    def connect(self, attempt: _Attempt, endpoint: Endpoint) -> None:
+    def connect(self, attempt: Attempt) -> None:
         """Open a connection for C{attempt}."""
+        endpoint = attempt.endpoint
 
         def connected(connection: HTTPClientConnection) -> None:
             self.sweep.add(connection)
@@ -133,7 +119,7 @@ class HTTPForwarder:
             connection.on_idle = idle.put if idle is not None else HTTPClientConnection.close
             connection.on_lost = lost
             bound_read_ahead(connection.transport)
-            attempt.begin(connection)
+            attempt.connected(connection)
 
         def lost(connection: HTTPClientConnection) -> None:
             self.sweep.discard(connection)
@@ -168,7 +154,7 @@ class _BodyValve:
 
     __slots__ = ("_attempt", "_exchange")
 
-    def __init__(self, exchange: IExchange, attempt: _Attempt) -> None:
+    def __init__(self, exchange: IExchange, attempt: Attempt) -> None:
         self._exchange = exchange
         self._attempt = attempt
 
@@ -185,17 +171,20 @@ class _BodyValve:
 
 
 @implementer(IBodySink, IPushProducer)
-class _Attempt:
-    """One exchange on one connection."""
+class Attempt:
+    """
+    One exchange on one connection.
+
+    @ivar exchange: what is to be answered.
+    @ivar endpoint: by whom.
+    """
 
     _connection: HTTPClientConnection | None = None
     _connector: IConnector | None = None
-    _listening = False
     _first: list[bytes] | None = None
     """What of the request's body goes with its head."""
     _body_ended = False
     _sent = False
-    _reused = False
     _responded = False
     _ended = False
 
@@ -205,18 +194,22 @@ class _Attempt:
         exchange: IExchange,
         worker: WorkerRouting,
         endpoint: Endpoint,
-        target: bytes,
+        matched_bytes: int,
         lines: list[bytes],
         done: Done,
     ) -> None:
+        """
+        @param matched_bytes: how much of the path is the route's prefix.
+        @param lines: the header fields as they go over the wire, without any that frame the body.
+        @param done: is called exactly once.
+        """
         self._forwarder = forwarder
-        self._exchange = exchange
-        self._endpoint = endpoint
-        self._target = target
+        self.exchange = exchange
+        self._worker = worker
+        self.endpoint = endpoint
+        self._matched_bytes = matched_bytes
         self._lines = lines
         self._done = done
-        self._timeout_s = worker.request_timeout_s
-        self._worker = worker.name
 
     # The connection.
 
@@ -224,12 +217,6 @@ class _Attempt:
         """A connection is being opened."""
         if not self._ended and self._connection is None:
             self._connector = connector
-            self._listen()
-
-    def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
-            self._exchange.when_over(self._over)
 
     def refused(self, reason: Failure) -> None:
         """No connection could be opened."""
@@ -237,30 +224,31 @@ class _Attempt:
             return
         self._end(connect_fault(reason), True)
 
-    def begin(self, connection: HTTPClientConnection) -> None:
-        """A connection is there: send the request."""
-        exchange = self._exchange
-        if self._ended or exchange.over:
+    def connected(self, connection: HTTPClientConnection) -> None:
+        """A connection was opened."""
+        self._connector = None
+        if self._ended or self.exchange.over:
             connection.close()
             self._end(None, False)
-            return
+        else:
+            self.begin(connection)
+
+    def begin(self, connection: HTTPClientConnection) -> None:
+        """A connection is there: send the request."""
         self._connection = connection
-        self._connector = None
-        self._reused = connection.used > 0
-        if not self._listening:
-            self._listening = True
-            exchange.when_over(self._over)
-        connection.on_timeout = self._timed_out
+        exchange = self.exchange
         head = exchange.head
-        fields = [head.method, b" ", self._target, b" HTTP/1.1\r\n", *self._lines]
+        matched_bytes = self._matched_bytes
+        target = head.target if not matched_bytes else target_for(head, self._worker, matched_bytes)
+        fields = [head.method, b" ", target, b" HTTP/1.1\r\n", *self._lines]
         if head.upgrade:
             connection.offered = head.upgrade
             connection.reusable = False
             fields += (b"connection: Upgrade\r\nupgrade: ", head.upgrade, b"\r\n")
         if head.content_length == 0:
-            self._body_ended = self._sent = True
-            connection.deadline = self._forwarder.sweep.now + self._timeout_s
-            connection.request(head, fields, self, None, True)
+            self._sent = True
+            connection.deadline = self._forwarder.sweep.now + self._worker.request_timeout_s
+            connection.ask(head.method, fields, self)
             return
         # What came with the head goes out in the same write.
         first = self._first = []
@@ -280,19 +268,17 @@ class _Attempt:
     def wait_for_worker(self) -> None:
         """The worker has all there is, or does not take more: what is missing is its answer."""
         if self._connection is not None and not self._responded:
-            self._connection.deadline = self._forwarder.sweep.now + self._timeout_s
+            self._connection.deadline = self._forwarder.sweep.now + self._worker.request_timeout_s
 
     def wait_for_client(self) -> None:
         """The worker can take more of the body: how long the client may be silent is for its own connection to say."""
         if self._connection is not None and not self._body_ended:
             self._connection.deadline = NEVER
 
-    def _timed_out(self, connection: HTTPClientConnection) -> None:
+    def response_late(self) -> None:
         self._close()
-        self._end(
-            UpstreamFault("The worker did not answer in time.", f"after {self._timeout_s:g} s", status=504),
-            False,
-        )
+        detail = f"after {self._worker.request_timeout_s:g} s"
+        self._end(UpstreamFault("The worker did not answer in time.", detail, status=504), False)
 
     # The request's body.
 
@@ -319,7 +305,7 @@ class _Attempt:
     def response_interim(self, head: ResponseHead) -> None:
         # 100 is between the worker and us: the client had ours when the worker could take the body.
         if head.status != 100:
-            self._exchange.inform(head)
+            self.exchange.inform(head)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         self._connection = None
@@ -327,24 +313,24 @@ class _Attempt:
             self._ended = True
             # Told first, so that the endpoint has room again when the client's next request begins.
             self._done(None, False, head.status)
-            self._exchange.answer(head, body)
+            self.exchange.answer(head, body)
 
     def response_head(self, head: ResponseHead, first: bytes) -> None:
         self._responded = True
         if self._connection is not None:
             self._connection.deadline = NEVER
-        self._exchange.respond(head, self, first)
+        self.exchange.respond(head, self, first)
 
     def response_data(self, data: bytes) -> None:
-        self._exchange.write(data)
+        self.exchange.write(data)
 
     def response_switched(self, head: ResponseHead, protocol: bytes, ahead: bytes) -> None:
-        exchange, connection = self._exchange, self._connection
+        exchange, connection = self.exchange, self._connection
         assert connection is not None
         self._connection = None
         # It may live for days, and will not be sent again.
         self._lines.clear()
-        tunnel = self._forwarder.tunnels.make(exchange, protocol, self._worker, self._endpoint.id)
+        tunnel = self._forwarder.tunnels.make(exchange, protocol, self._worker.name, self.endpoint.id)
         connection.hand_over(tunnel.worker)
         # From here on the attempt ends with the exchange, which ends with the tunnel.
         if not exchange.upgrade(head, protocol, tunnel.client):
@@ -358,20 +344,20 @@ class _Attempt:
         if not self._ended:
             self._ended = True
             self._done(None, False)
-            self._exchange.finish()
+            self.exchange.finish()
 
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
-        self._connection = None
-        exchange = self._exchange
+        connection, self._connection = self._connection, None
+        exchange = self.exchange
         again = not self._responded and repeatable(exchange.head.method, self._sent, untouched, exchange.replayable)
         if exchange.head.upgrade and self._sent:
             again = False
-        if self._reused and untouched:
-            self._forwarder.drop_idle(self._endpoint.id)
+        if untouched and connection is not None and connection.used > 1:
+            self._forwarder.drop_idle(self.endpoint.id)
             if again and not self._ended:
                 # The worker had closed a kept connection: that says nothing about the worker.
-                self._sent = self._reused = self._body_ended = False
-                self._forwarder.connect(self, self._endpoint)
+                self._sent = self._body_ended = False
+                self._forwarder.connect(self)
                 return
         self._end(fault, again)
 
@@ -386,11 +372,11 @@ class _Attempt:
             self._connection.resume()
 
     def stopProducing(self) -> None:
-        self._over()
+        self.exchange_over()
 
     # The end.
 
-    def _over(self) -> None:
+    def exchange_over(self) -> None:
         """The exchange has ended: if not by us, the client has left."""
         if not self._ended:
             # Ended first: to stop connecting is reported as a failure to connect, which this is not.
@@ -411,5 +397,5 @@ class _Attempt:
             return
         self._ended = True
         if fault is not None and self._responded:
-            self._exchange.abort()
+            self.exchange.abort()
         self._done(fault, again)

@@ -33,7 +33,7 @@ from .admission import line_full, retry_after_s, too_busy
 from .endpoints import EndpointState
 from .exchange import IExchange
 from .forward_fastcgi import FastCGIForwarder
-from .forward_http import HTTPForwarder, IReactor
+from .forward_http import Attempt, HTTPForwarder, IReactor
 from .forwarded import Forwarding
 from .offload import offload_of
 from .pages import error_response
@@ -326,7 +326,11 @@ class Site:
             if routing.protocol == "fastcgi":
                 self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, done)
             else:
-                self._http.start(exchange, routing, endpoint.spec, match.matched_bytes, passage.lines, done)
+                http = self._http
+                attempt = passage.attempt = Attempt(
+                    http, exchange, routing, endpoint.spec, match.matched_bytes, passage.lines, done
+                )
+                http.start(attempt)
         except Exception:
             # A mistake of ours with one request: it must still give the endpoint back and be answered.
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
@@ -358,6 +362,7 @@ class Site:
         assert worker is not None and endpoint is not None
         now = self.reactor.seconds()
         passage.attempting = False
+        passage.attempt = None
         passage.upstream_s = now - passage.began
         endpoint.in_flight -= 1
         if fault is None:
@@ -441,6 +446,8 @@ class Site:
                 passage.endpoint.spec.id if passage.endpoint is not None else "",
                 self.reactor.seconds() - passage.began if passage.attempting else passage.upstream_s,
             )
+        if passage.attempting and passage.attempt is not None:
+            passage.attempt.exchange_over()
 
     def refusal(self, fault: Fault) -> tuple[ResponseHead, bytes]:
         """The answer to what is no request."""

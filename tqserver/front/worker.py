@@ -5,6 +5,7 @@ What the site remembers of a worker and of an exchange on its way to one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -23,6 +24,9 @@ from .routes import Match
 from .static_places import Places
 from .sticky import Homes, with_cookie
 from .waiting import WaitingLine
+
+if TYPE_CHECKING:
+    from .forward_http import Attempt
 
 UNSAFE_TRIAL_S = 5.0
 """So long after an ejection has ended, only requests that could be sent again try the endpoint, if there is another."""
@@ -251,6 +255,7 @@ class Passage:
     @ivar lines: the header fields as the worker gets them, if it speaks HTTP.
     @ivar endpoint: who was asked last.
     @ivar attempting: somebody is being asked.
+    @ivar attempt: who is to be told if the exchange is over meanwhile, or L{None}.
     @ivar tries: how often somebody was.
     @ivar broken: how many of these broke after the request was sent.
     @ivar waiting_since: by the reactor's clock; 0 if it never had to wait.
@@ -265,6 +270,7 @@ class Passage:
     lines: list[bytes] = []
     endpoint: EndpointState | None = None
     attempting = False
+    attempt: Attempt | None = None
     tries = 0
     broken = 0
     waiting_since = 0.0

@@ -29,7 +29,7 @@ from .answer_start import (
     no_reason,
     too_large,
 )
-from .head import Headers, RequestHead, ResponseHead
+from .head import Headers, RequestHead, ResponseHead, fields_bytes
 from .hop import connection_options
 from .outbox import Outbox
 from .receiver import Receiver
@@ -54,11 +54,6 @@ _KEEP, _DROP, _LENGTH = Field.KEEP, Field.DROP, Field.LENGTH
 
 _BODY_EXPECTED = frozenset([b"POST", b"PUT", b"PATCH"])
 """Methods whose requests say how long their body is even if there is none (RFC 9110 section 8.6)."""
-
-
-def _size(headers: Headers) -> int:
-    """Bytes of fields on the wire, or nearly."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 @implementer(IPushProducer)
@@ -112,7 +107,6 @@ class HTTPClientConnection(Switching, Protocol):
         self.on_made: Callable[[HTTPClientConnection], None] = lambda connection: None
         self.on_idle: Callable[[HTTPClientConnection], None] = lambda connection: None
         self.on_lost: Callable[[HTTPClientConnection], None] = lambda connection: None
-        self.on_timeout: Callable[[HTTPClientConnection], None] = lambda connection: connection.close()
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -128,6 +122,16 @@ class HTTPClientConnection(Switching, Protocol):
 
     # The request.
 
+    def ask(self, method: bytes, fields: list[bytes], receiver: Receiver) -> None:
+        """Send a request without a body; see L{request}."""
+        self._state = _REQUESTED
+        self._receiver = receiver
+        self._method = method
+        self._touched = self._complete = False
+        self.used += 1
+        fields.append(b"content-length: 0\r\n\r\n" if method in _BODY_EXPECTED else b"\r\n")
+        self._outbox.write(self.transport, b"".join(fields))  # type: ignore[arg-type]
+
     def request(
         self,
         head: RequestHead,
@@ -137,8 +141,8 @@ class HTTPClientConnection(Switching, Protocol):
         whole: bool = False,
     ) -> None:
         """
-        Send a request, in one write: its head, made from the parsed form alone, and what there is of its body. The rest
-        follows by L{body_data} and L{body_end}.
+        Send a request with a body, in one write: its head, made from the parsed form alone, and what there is of its
+        body. The rest follows by L{body_data} and L{body_end}.
 
         @param fields: request line and end-to-end fields as they go over the wire, without any that frame the body
             and without the empty line.
@@ -156,10 +160,8 @@ class HTTPClientConnection(Switching, Protocol):
         self._chunked = length is None
         if length is None:
             fields.append(b"transfer-encoding: chunked\r\n\r\n")
-        elif length or head.method in _BODY_EXPECTED:
-            fields.append(b"content-length: %d\r\n\r\n" % length)
         else:
-            fields.append(b"\r\n")
+            fields.append(b"content-length: %d\r\n\r\n" % length)
         self._unsent_bytes = length or 0
         if body:
             if length is None:
@@ -343,7 +345,10 @@ class HTTPClientConnection(Switching, Protocol):
     def timed_out(self, now: float) -> None:
         """The deadline has passed."""
         self.deadline = NEVER
-        self.on_timeout(self)
+        if self._receiver is not None:
+            self._receiver.response_late()
+        else:
+            self.close()
 
     # The parser's side.
 
@@ -424,7 +429,7 @@ class HTTPClientConnection(Switching, Protocol):
             self._fault = UpstreamFault("Nobody can tell where the worker's answer ends.")
         elif len(headers) > HEADERS_MAX:
             self._fault = UpstreamFault("The worker's answer has too many header fields.")
-        elif self._head_bytes > HEAD_BYTES_MAX and _size(headers) > HEAD_BYTES_MAX:
+        elif self._head_bytes > HEAD_BYTES_MAX and fields_bytes(headers) > HEAD_BYTES_MAX:
             self._fault = too_large()
         elif self._options:
             self._named, self._options = connection_options(self._options), []

@@ -14,6 +14,11 @@ from attrs import define
 Headers = list[tuple[bytes, bytes]]
 
 
+def fields_bytes(headers: Headers) -> int:
+    """Bytes of header fields on the wire, or nearly."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
 @define(eq=False)
 class RequestHead:
     """

@@ -30,7 +30,6 @@ class IdleConnections:
             connection.close()
             return
         connection.deadline = self._sweep.now + IDLE_S
-        connection.on_timeout = self._expired
         self._connections[connection] = None
 
     def take(self) -> HTTPClientConnection | None:
@@ -57,7 +56,3 @@ class IdleConnections:
         connections, self._connections = self._connections, {}
         for connection in connections:
             connection.close()
-
-    def _expired(self, connection: HTTPClientConnection) -> None:
-        self.discard(connection)
-        connection.close()

@@ -38,6 +38,9 @@ class Receiver(Shape):
         @param ahead: what it has said in it already.
         """
 
+    def response_late(self) -> None:
+        """The connection's deadline has passed."""
+
     def response_failed(self, fault: UpstreamFault, untouched: bool) -> None:
         """
         The response will never be whole.
