@@ -64,8 +64,8 @@ class StaticTestCase(SynchronousTestCase):
         http = HTTPSettings(public=str(root or self.root), static=self.serving)
         if http != self._http:
             self._http = http
-            self.files.update(Routing(version=1, http=http))
-        for place, below in self.files.server.candidates(path, 0):
+            self.files.catalogue.update(Routing(version=1, http=http))
+        for place, below in self.files.catalogue.server.candidates(path, 0):
             return self.files.find(place, below)
         return None
 

@@ -356,6 +356,14 @@ class EncodingTests(StaticTestCase):
         self.assertEqual((exchange.status, exchange.body, exchange.header(b"content-encoding")), (206, b"gzi", b"gzip"))
         self.assertEqual(exchange.header(b"content-range"), b"bytes 0-2/7")
 
+    def test_several_parts(self) -> None:
+        """Several parts of a compressed file would be misread, so it comes whole."""
+        self.put("b.js", b"plain")
+        self.put("b.js.gz", b"gzipped" * 1000)
+        exchange = self.get(b"/b.js", (b"accept-encoding", b"gzip"), (b"range", b"bytes=0-2,5000-5002"))
+        self.assertEqual((exchange.status, exchange.header(b"content-encoding")), (200, b"gzip"))
+        self.assertEqual(exchange.body, b"gzipped" * 1000)
+
 
 class SettingsTests(StaticTestCase):
     """What the configuration says."""
@@ -410,7 +418,7 @@ class FallbackTests(StaticTestCase):
 
     def route(self, serving: StaticSettings) -> None:
         """A worker with files at C{/app}, besides the server's own."""
-        self.files.update(
+        self.files.catalogue.update(
             Routing(
                 version=1,
                 http=HTTPSettings(public=str(self.base / "shared")),
@@ -421,7 +429,7 @@ class FallbackTests(StaticTestCase):
 
     def ask(self, path: bytes, *fields: tuple[bytes, bytes], method: bytes = b"GET") -> FakeExchange | None:
         """Ask for something below C{/app}."""
-        places = self.files.places("app")["/app"]
+        places = self.files.catalogue.of_worker("app")["/app"]
         exchange = FakeExchange(request_head(method, path, fields))
         if places.may_hold(path) and self.files.answer(exchange, places, 4):
             return exchange

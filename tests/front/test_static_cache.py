@@ -343,7 +343,7 @@ class KeepingTests(KeptCase):
         self.assertEqual(self.get(PATH).header(b"cache-control"), b"no-cache")
         self.serving = StaticSettings(cache_control=(("*.txt", "no-store"),))
         self.assertEqual(self.get(PATH).header(b"cache-control"), b"no-store")
-        self.files.update(Routing(version=9, http=HTTPSettings()))
+        self.files.catalogue.update(Routing(version=9, http=HTTPSettings()))
         self.assertEqual((len(self.files._cache), self.files._cache.bytes), (0, 0))
 
     def test_changes_while_it_is_read(self) -> None:

@@ -25,7 +25,8 @@ from ..errors import ClientFault, Fault, UpstreamFault
 from ..http1.head import Headers, ResponseHead, has_body
 from ..plane.messages import WorkerRouting
 from .exchange import IExchange
-from .static import CACHE_CONTROL, StaticFiles
+from .static import StaticFiles
+from .static_catalogue import CACHE_CONTROL
 from .static_conditions import asked
 from .static_files import StaticFile, Variant
 from .static_path import decoded
@@ -72,10 +73,12 @@ class Offload:
         self._worker = worker.name
         self._files = files
         self._prefixes = [
-            (os.fsencode(prefix.rstrip("/")), files.private(folder))
+            (os.fsencode(prefix.rstrip("/")), files.catalogue.private(folder))
             for prefix, folder in sorted(worker.x_accel_redirect, key=lambda entry: -len(entry[0]))
         ]
-        self._folders = [files.private(folder) for folder in sorted(worker.x_sendfile, key=lambda name: -len(name))]
+        self._folders = [
+            files.catalogue.private(folder) for folder in sorted(worker.x_sendfile, key=lambda name: -len(name))
+        ]
 
     def wrap(self, exchange: IExchange, fail: Callable[[Fault], None]) -> IExchange:
         """

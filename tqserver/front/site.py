@@ -121,7 +121,7 @@ class Site:
         self._table = RouteTable(routing.routes)
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
-        self._static.update(routing)
+        self._static.catalogue.update(routing)
         self._fastcgi.spool_directory = routing.http.spool_directory or None
         removed: list[EndpointState] = []
         named = {worker.name: worker for worker in routing.workers}
@@ -138,7 +138,7 @@ class Site:
                 known = self._workers[name] = Worker(self.reactor, worker_routing, self.waited_too_long, self._chance)
             self._sweep.add(known.line)
             removed += known.update(worker_routing, routing.secret)
-            known.places = self._static.places(name)
+            known.places = self._static.catalogue.of_worker(name)
             known.offload = offload_of(worker_routing, self._static)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
             known.settle()
@@ -225,9 +225,9 @@ class Site:
         if 0 < self._in_flight_max < self.in_flight and (worker is None or worker.routing.type != "metrics"):
             raise too_busy()
         if worker is not None and match is not None:
-            places, matched_bytes = worker.places.get(match.prefix, self._static.server), match.matched_bytes
+            places, matched_bytes = worker.places.get(match.prefix, self._static.catalogue.server), match.matched_bytes
         else:
-            places, matched_bytes = self._static.server, 0
+            places, matched_bytes = self._static.catalogue.server, 0
         if (
             places.may_hold(head.path)
             and head.method in _STATIC_METHODS

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,21 +19,19 @@ from twisted.logger import Logger
 from ..errors import ClientFault, Fault, ScarceFault, ServerFault
 from ..http1.connecting import is_scarce
 from ..http1.head import ResponseHead
-from ..plane.messages import Routing, StaticSettings
+from ..plane.messages import Routing
 from .exchange import IExchange
 from .static_cache import FILE_BYTES_MAX, FileCache
+from .static_catalogue import Catalogue
 from .static_conditions import Asked, accepted, asked, is_navigation
 from .static_files import Content, StaticFile, Variant, stamp_of
 from .static_find import NOT_OURS, Finder, open_regular
-from .static_path import Rules, public_name
+from .static_path import public_name
 from .static_places import Place, Places
 from .static_ranges import Span
 from .static_response import Pieces, response_for
-from .static_roots import MakeNotifier, Roots
+from .static_roots import MakeNotifier
 from .static_send import CHUNK_BYTES, Sending, read_pieces
-
-CACHE_CONTROL = b"no-cache"
-"""Of files that no rule is for: kept by clients, but only used when we say that it is still the same."""
 
 ALLOW = (b"Allow", b"GET, HEAD")
 """What can be done with files."""
@@ -43,7 +41,7 @@ class StaticFiles:
     """
     Finds files and answers with them.
 
-    @ivar server: the places of requests that are for no worker.
+    @ivar catalogue: where the files are. It is given every routing.
     """
 
     _log = Logger()
@@ -61,82 +59,13 @@ class StaticFiles:
         """
         self._reactor = reactor
         self._now_ns = now_ns
-        self._roots = Roots(make_notifier, now_ns)
         self._finder = Finder(now_ns)
         self._cache = FileCache()
-        self._places: dict[tuple[str, StaticSettings], Place] = {}
-        self._of_workers: dict[str, dict[str, Places]] = {}
-        self._private: dict[str, Place] = {}
-        self.server = Places(b"", None, None)
-
-    # The routing.
-
-    def update(self, routing: Routing) -> None:
-        """Serve the files of this routing from now on."""
-        before, self._places = self._places, {}
-        old = [self.server, *(places for routes in self._of_workers.values() for places in routes.values())]
-        self._roots.retry()
-        shared = self._place(routing.http.public, routing.http.static, before)
-        self.server = Places(b"", None, shared)
-        workers = {worker.name: worker for worker in routing.workers}
-        self._of_workers = {name: {} for name in workers}
-        for route in routing.routes:
-            worker = workers.get(route.worker)
-            if worker is not None and route.prefix not in self._of_workers[worker.name]:
-                own = self._place(worker.public, worker.static, before)
-                fallback = b"/" + os.fsencode(worker.static.fallback) if own and worker.static.fallback else None
-                prefix = route.prefix.rstrip("/").encode()
-                self._of_workers[worker.name][route.prefix] = Places(prefix, own, shared, fallback)
-        for places in old:
-            places.close()
-        for known, place in before.items():
-            if known not in self._places:
-                self._cache.forget(place)
-                if place.root is not None:
-                    self._roots.close(place.root)
-
-        named = {
-            folder
-            for worker in routing.workers
-            for folder in (*(folder for _, folder in worker.x_accel_redirect), *worker.x_sendfile)
-        }
-        for folder in self._private.keys() - named:
-            self._cache.forget(self._private.pop(folder))
-
-    def private(self, folder: str) -> Place:
-        """The place of files that only a worker may name. It lasts as long as one does in the routing."""
-        place = self._private.get(folder)
-        if place is None:
-            rules = Rules((), CACHE_CONTROL)
-            place = self._private[folder] = Place(os.fsencode(folder), None, (), rules, sources=True)
-        return place
-
-    def _place(
-        self, public: str, settings: StaticSettings, before: dict[tuple[str, StaticSettings], Place]
-    ) -> Place | None:
-        """The place of a folder: the one that there is, if there is."""
-        if not public:
-            return None
-        key = (public, settings)
-        place = self._places.get(key) or before.get(key)
-        if place is None:
-            rules = Rules(settings.cache_control, CACHE_CONTROL)
-            indexes = tuple(map(os.fsencode, settings.index))
-            place = Place(os.fsencode(public), self._roots.open(public), indexes, rules, sources=False)
-        self._places[key] = place
-        return place
-
-    def places(self, worker: str) -> Mapping[str, Places]:
-        """
-        Where the files for the requests of a worker may lie, by the prefixes of its routes, until the next L{update}.
-
-        @param worker: its name.
-        """
-        return self._of_workers.get(worker, {})
+        self.catalogue = Catalogue(make_notifier, now_ns, self._cache.forget)
 
     def close(self) -> None:
-        """Watch no more."""
-        self.update(Routing(version=0))
+        """Serve nothing any more, and watch nothing."""
+        self.catalogue.update(Routing(version=0))
 
     # One request.
 

@@ -55,7 +55,8 @@ def _partial(
     if len(ranges) != 1 or not size or not range_holds(fields, variant.etag, variant.modified_s, now_ns() / 1e9):
         return None
     spans = wanted_spans(ranges[0], size)
-    if spans is None:
+    if spans is None or (len(spans) > 1 and variant.encoding):
+        # Content-Encoding would be taken for that of the message with all parts.
         return None
     headers: Headers
     if not spans:
