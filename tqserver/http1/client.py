@@ -29,7 +29,8 @@ from .answer_start import (
     no_reason,
     too_large,
 )
-from .head import Headers, RequestHead, ResponseHead, fields_bytes
+from .asking import Asking
+from .head import Headers, ResponseHead, fields_bytes
 from .hop import connection_options
 from .outbox import Outbox
 from .receiver import Receiver
@@ -52,12 +53,9 @@ _IDLE, _REQUESTED, _ANSWERING = _State.IDLE, _State.REQUESTED, _State.ANSWERING
 
 _KEEP, _DROP, _LENGTH = Field.KEEP, Field.DROP, Field.LENGTH
 
-_BODY_EXPECTED = frozenset([b"POST", b"PUT", b"PATCH"])
-"""Methods whose requests say how long their body is even if there is none (RFC 9110 section 8.6)."""
-
 
 @implementer(IPushProducer)
-class HTTPClientConnection(Switching, Protocol):
+class HTTPClientConnection(Asking, Switching, Protocol):
     """
     One connection to a worker.
 
@@ -74,9 +72,7 @@ class HTTPClientConnection(Switching, Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._state = _IDLE
         self._receiver: Receiver | None = None
-        self._body_producer: IPushProducer | None = None
         self._method = b""
-        self._chunked = False
         self._headers: Headers = []
         self._options: list[bytes] = []
         """Values of C{Connection}."""
@@ -93,14 +89,11 @@ class HTTPClientConnection(Switching, Protocol):
         self._paused = False
         self._complete = False
         self._bodiless = False
-        self._request_ended = True
-        self._unsent_bytes = 0
         self._held = b""
         """What is too little to be told an answer."""
         self._interims = 0
         self._silent_bytes = 0
         """Of chunk extensions and trailers, since the last of the body."""
-        self._write_paused = False
         self.reusable = True
         self.used = 0
         self.deadline = NEVER
@@ -120,94 +113,13 @@ class HTTPClientConnection(Switching, Protocol):
         transport.registerProducer(self, True)  # type: ignore[attr-defined]
         self.on_made(self)
 
-    # The request.
-
-    def ask(self, method: bytes, fields: list[bytes], receiver: Receiver) -> None:
-        """Send a request without a body; see L{request}."""
+    def _begin(self, method: bytes, receiver: Receiver) -> None:
         self._state = _REQUESTED
         self._receiver = receiver
         self._method = method
         self._touched = self._complete = False
-        self.used += 1
-        fields.append(b"content-length: 0\r\n\r\n" if method in _BODY_EXPECTED else b"\r\n")
-        self._outbox.write(self.transport, b"".join(fields))  # type: ignore[arg-type]
-
-    def request(
-        self,
-        head: RequestHead,
-        fields: list[bytes],
-        receiver: Receiver,
-        body: list[bytes] | None = None,
-        whole: bool = False,
-    ) -> None:
-        """
-        Send a request with a body, in one write: its head, made from the parsed form alone, and what there is of its
-        body. The rest follows by L{body_data} and L{body_end}.
-
-        @param fields: request line and end-to-end fields as they go over the wire, without any that frame the body
-            and without the empty line.
-        @param body: the beginning of the body.
-        @param whole: that is all of it.
-        """
-        self._state = _REQUESTED
-        self._receiver = receiver
-        self._method = head.method
-        self._touched = self._complete = False
         self._interims = self._silent_bytes = 0
-        self._request_ended = whole
         self.used += 1
-        length = head.content_length
-        self._chunked = length is None
-        if length is None:
-            fields.append(b"transfer-encoding: chunked\r\n\r\n")
-        else:
-            fields.append(b"content-length: %d\r\n\r\n" % length)
-        self._unsent_bytes = length or 0
-        if body:
-            if length is None:
-                for data in body:
-                    fields += (b"%x\r\n" % len(data), data, b"\r\n")
-            else:
-                fields += body
-                self._unsent_bytes -= sum(map(len, body))
-        if whole and length is None:
-            fields.append(b"0\r\n\r\n")
-        if self._unsent_bytes < 0 or (whole and self._unsent_bytes):
-            # The worker would take the next request for the rest of this one, or the rest of this for the next.
-            self._fail(UpstreamFault("The request's body is not as long as it said."))
-            return
-        assert self.transport is not None
-        self._outbox.write(self.transport, b"".join(fields))
-
-    def body_data(self, data: bytes) -> None:
-        """Send some of the request's body."""
-        if self.transport is None or self._state is _State.CLOSED or self._request_ended:
-            return
-        if self._chunked:
-            self._outbox.write_sequence(self.transport, (b"%x\r\n" % len(data), data, b"\r\n"))
-        else:
-            self._unsent_bytes -= len(data)
-            if self._unsent_bytes < 0:
-                # More than was declared would be taken for the next request.
-                self._fail(UpstreamFault("The request's body is longer than it said."))
-                return
-            self._outbox.write(self.transport, data)
-
-    def body_end(self) -> None:
-        """The request's body is whole."""
-        if self._request_ended:
-            return
-        if self._unsent_bytes:
-            # The worker would take the next request for the rest of this one.
-            self._fail(UpstreamFault("The request's body is shorter than it said."))
-            return
-        self._request_ended = True
-        if self._chunked and self.transport is not None and self._state is not _State.CLOSED:
-            self._outbox.write(self.transport, b"0\r\n\r\n")
-
-    def set_body_producer(self, producer: IPushProducer | None) -> None:
-        """Who is paused while the worker reads slowly."""
-        self._body_producer = producer
 
     # The response.
 
@@ -326,21 +238,9 @@ class HTTPClientConnection(Switching, Protocol):
                 not self._touched,
             )
         self._body_producer = None
+        self._request_ended = True
         self.on_lost(self)
         del self._parser
-
-    def pauseProducing(self) -> None:
-        self._write_paused = True
-        if self._body_producer is not None:
-            self._body_producer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._write_paused = False
-        if self._body_producer is not None:
-            self._body_producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The transport is closing; C{connectionLost} tells everybody."""
 
     def timed_out(self, now: float) -> None:
         """The deadline has passed."""
