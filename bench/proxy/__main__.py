@@ -12,7 +12,7 @@ from types import FrameType
 
 from bench.project import CHECKOUT, Unmet
 from bench.proxy.machine import allow_open_files, build_go, describe, divide, my_cores, need
-from bench.proxy.phases import Bench
+from bench.proxy.phases import PATH, PHP_PATH, Bench
 from bench.proxy.profile import profile
 from bench.proxy.rows import Outcome, all_met, all_rows, judge
 from bench.proxy.stage import Plan
@@ -42,16 +42,21 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a promise is not kept")
     parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="whose server is measured (this one)")
     parser.add_argument("--beside", type=Path, metavar="DIR", help="another checkout, whose server takes turns as well")
-    parser.add_argument("--profile", type=float, metavar="SECONDS", help="only sample where the front's time goes")
+    parser.add_argument(
+        "--profile",
+        type=float,
+        metavar="SECONDS",
+        help="only sample where the front's time goes; with --rows fastcgi, on the way to PHP",
+    )
     parser.add_argument("--quiet", action="store_true", help="no line for each round")
     options = parser.parse_args(argv)
-    options.keys = [key for key in options.rows.split(",") if key] or known
+    options.keys = [key for key in options.rows.split(",") if key] or ([] if options.profile else known)
     if unknown := set(options.keys) - set(known):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {keys}")
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     if options.profile:
-        options.seconds, options.keys = options.profile, []
+        options.seconds = options.profile
     return options
 
 
@@ -91,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             php="fastcgi" in options.keys,
         )
         if options.profile:
-            print(profile(plan), end="")
+            print(profile(plan, PHP_PATH if plan.php else PATH), end="")
             return 0
         rows = {row.key: row for row in all_rows(len(my_cores()))}
         for key, figures in Bench(plan, options.keys).run():

@@ -28,6 +28,10 @@ from bench.proxy.stage import (
 Found = dict[str, Figures]
 """By the candidates' names."""
 
+PATH = "/bench"
+PHP_PATH = "/php/hello.php"
+"""Where the workers answer with L{HELLO}."""
+
 HALF = 0.5
 """Of the most requests per second: the load at which latency is measured."""
 
@@ -88,7 +92,7 @@ class Bench:
 
     def proxied(self) -> Found:
         """What a proxied request costs, and how many there can be."""
-        return self._kept("proxied", EVERYBODY, "/bench", HELLO)
+        return self._kept("proxied", EVERYBODY, PATH, HELLO)
 
     def half_load(self) -> Found:
         """How long requests take at a rate that is half of what we can do."""
@@ -100,7 +104,7 @@ class Bench:
 
         def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
             figures, result = under(
-                candidate, lambda: plan.load.constant_rate(candidate.port, "/bench", plan.seconds, rate, len(HELLO))
+                candidate, lambda: plan.load.constant_rate(candidate.port, PATH, plan.seconds, rate, len(HELLO))
             )
             return figures, result.trouble
 
@@ -108,7 +112,7 @@ class Bench:
 
     def fastcgi(self) -> Found:
         """What a request costs the front that goes to php-fpm."""
-        return self._kept("FastCGI", (OURS, BESIDE, NGINX), "/php/hello.php", HELLO)
+        return self._kept("FastCGI", (OURS, BESIDE, NGINX), PHP_PATH, HELLO)
 
     def static_small(self) -> Found:
         """What a small static file costs."""
@@ -139,9 +143,7 @@ class Bench:
         plan = self.plan
 
         def measure(candidate: Candidate) -> tuple[dict[str, float], str]:
-            figures, result = under(
-                candidate, lambda: plan.load.new_connections(candidate.port, "/bench", plan.seconds)
-            )
+            figures, result = under(candidate, lambda: plan.load.new_connections(candidate.port, PATH, plan.seconds))
             return figures, _wrong(candidate, result, "/bench", HELLO, NEW_AT_ONCE)
 
         return in_turns(plan, "new connections", self.stage.only((OURS, BESIDE, NGINX, GO, GO_KEEPING)), measure)

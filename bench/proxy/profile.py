@@ -58,12 +58,16 @@ def block(title: str, found: Sequence[Share], most: int = LINES_MAX) -> str:
     return "\n".join([title, *(f"  {share.percent:5.1f} %  {share.where}" for share in found[:most])]) + "\n"
 
 
-def profile(plan: Plan) -> str:
-    """Sample both ways, and tell."""
-    return f"{_natively(plan)}\n{_in_python(plan)}"
+def profile(plan: Plan, path: str) -> str:
+    """
+    Sample both ways, and tell.
+
+    @param path: what is asked for; it is answered with L{HELLO}.
+    """
+    return f"{_natively(plan, path)}\n{_in_python(plan, path)}"
 
 
-def _loaded(plan: Plan, argv: Sequence[str] = ()) -> str:
+def _loaded(plan: Plan, path: str, argv: Sequence[str] = ()) -> str:
     """
     Put the load on a front of ours.
 
@@ -72,7 +76,7 @@ def _loaded(plan: Plan, argv: Sequence[str] = ()) -> str:
     """
     with ExitStack() as stack:
         front = stack.enter_context(stage(plan, (OURS,))).candidates[OURS]
-        plan.load.keep_alive(front.port, "/bench", WARM_S)
+        plan.load.keep_alive(front.port, path, WARM_S)
         watching = None
         if argv:
             pids = ",".join(map(str, front.pids))
@@ -80,7 +84,7 @@ def _loaded(plan: Plan, argv: Sequence[str] = ()) -> str:
                 [word.replace("PIDS", pids) for word in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
             stack.callback(watching.kill)
-        figures, trouble = kept(plan.load, plan.seconds, "/bench", HELLO)(front)
+        figures, trouble = kept(plan.load, plan.seconds, path, HELLO)(front)
         if watching is not None:
             output, _ = watching.communicate(timeout=STOP_S)
             if watching.returncode:
@@ -89,13 +93,14 @@ def _loaded(plan: Plan, argv: Sequence[str] = ()) -> str:
     return f"{told}{' !! ' + trouble if trouble else ''}"
 
 
-def _natively(plan: Plan) -> str:
+def _natively(plan: Plan, path: str) -> str:
     perf = need(["perf"], plan.say)["perf"]
     data = plan.programs / "perf.data"
     if sys.version_info >= (3, 12):
         os.environ["PYTHONPERFSUPPORT"] = "1"
     told = _loaded(
         plan,
+        path,
         [
             *(perf, "record", "-q", "-g", "-F", str(SAMPLES_PER_S), "-p", "PIDS", "-o", str(data)),
             *("--", "sleep", str(plan.seconds)),
@@ -119,12 +124,12 @@ def _natively(plan: Plan) -> str:
     return f"perf: {told}\n\n{libraries}\n{functions}"
 
 
-def _in_python(plan: Plan) -> str:
+def _in_python(plan: Plan, path: str) -> str:
     """The timer is started by the front's own interpreter, see L{bench.proxy.sampling}."""
     folder = plan.programs
     os.environ["TQSERVER_BENCH_SAMPLES"] = str(folder)
     try:
-        told = _loaded(replace(plan, path=(HERE / "sampling",)))
+        told = _loaded(replace(plan, path=(HERE / "sampling",)), path)
     finally:
         del os.environ["TQSERVER_BENCH_SAMPLES"]
     at_work: Counter[str] = Counter()

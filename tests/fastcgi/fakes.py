@@ -99,6 +99,10 @@ class FakeFPM:
         """Accept the oldest connection that is being made."""
         protocol = self._next().buildProtocol(None)  # type: ignore[arg-type]
         assert protocol is not None
+        return self.connected(protocol)
+
+    def connected(self, protocol: Protocol) -> Wire:
+        """A connection is there."""
         wire = Wire(self.reactor, protocol)
         self.wires.append(wire)
         protocol.makeConnection(wire)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 
+from msgspec import structs
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
 from tests.fastcgi.fakes import FakeFPM, Wire
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.errors import ClientFault, Fault, ServerFault
-from tqserver.fastcgi.scripts import Found
+from tqserver.fastcgi.scripts import Found, Identity
+from tqserver.fastcgi.usual import encode_pairs
 from tqserver.front.forward_fastcgi import FastCGIForwarder
+from tqserver.http1.head import ResponseHead
 from tqserver.http1.sweep import Sweep
 from tqserver.plane.messages import Endpoint, FastCGITarget, WorkerRouting
 
@@ -27,6 +30,9 @@ WORKER = WorkerRouting(
 
 ENDPOINT = Endpoint(id="blog.1.1", path="/s", concurrency_max=1)
 
+TOLD = [encode_pairs([(b"HTTP_HOST", b"example.test")])]
+"""What somebody else tells of the client."""
+
 
 class Files:
     """A document root with a front controller, one script and a folder."""
@@ -38,6 +44,14 @@ class Files:
             return Found(False, path)
         return None
 
+    def exists(self, path: bytes) -> bool:
+        """Whether there is anything."""
+        return self.look(path) is not None
+
+    def identity(self, path: bytes) -> Identity | None:
+        """Nothing ever changes."""
+        return (1, 1, 1) if self.exists(path) else None
+
 
 class Attempt:
     """One exchange given to the forwarder, and what became of it."""
@@ -46,7 +60,7 @@ class Attempt:
         self.exchange = exchange
         self.outcomes: list[tuple[Fault | None, bool]] = []
 
-    def done(self, fault: Fault | None, retryable: bool) -> None:
+    def done(self, fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
         """The forwarder's callback."""
         self.outcomes.append((fault, retryable))
 
@@ -105,7 +119,7 @@ class ForwarderCase(TestCase):
         """Give an exchange to the forwarder."""
         head = request_head(method, target, content_length=content_length)
         attempt = Attempt(FakeExchange(head, body=body, write_paused=write_paused))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/blog", attempt.done)
+        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/blog", TOLD, attempt.done)
         return attempt
 
     def kept(self) -> Wire:
@@ -128,10 +142,66 @@ class AnswerTests(ForwarderCase):
         self.assertEqual(wire.writes, 1)
         variables, body, whole = wire.request()
         self.assertEqual((variables[b"SCRIPT_NAME"], body, whole), (b"/blog/x.php", b"", True))
+        self.assertEqual(variables[b"HTTP_HOST"], b"example.test")
         wire.answer(b"Status: 201 Made\r\nX: y\r\n", b"\r\nbo", b"dy")
         self.assertTrue(attempt.answered)
         self.assertEqual((attempt.exchange.status, attempt.exchange.body), (201, b"body"))
         self.assertEqual(attempt.exchange.header(b"x"), b"y")
+
+    def test_one_write(self) -> None:
+        """An answer that comes whole goes on whole; its length is known then, and the endpoint is free before."""
+        exchange = FakeExchange(request_head(target=b"/blog/x.php"))
+        order: list[str] = []
+        answer = exchange.answer
+
+        def answered(head: ResponseHead, body: bytes) -> None:
+            order.append(f"answer {len(body)}")
+            answer(head, body)
+
+        exchange.answer = answered  # type: ignore[method-assign]
+
+        def done(fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
+            order.append(f"done {status}")
+
+        self.forwarder.start(exchange, WORKER, ENDPOINT, "/blog", TOLD, done)
+        self.fpm.accept().answer(b"Status: 201\nA: b\n\n", b"body")
+        self.assertEqual(order, ["done 201", "answer 4"])
+        self.assertEqual((exchange.body, exchange.finished), (b"body", True))
+
+    def test_pieces(self) -> None:
+        """An answer that comes in pieces goes on as it comes, cut wherever it is."""
+        answer = b"Status: 201 Made\r\nX: y\r\n\r\nbody of it"
+        for at in range(1, len(answer)):
+            attempt = self.start()
+            wire = self.fpm.accept() if self.fpm.pending else self.fpm.wires[-1]
+            wire.answer(answer[:at], end=False)
+            wire.answer(answer[at:])
+            self.assertTrue(attempt.answered)
+            self.assertEqual((attempt.exchange.status, attempt.exchange.body), (201, b"body of it"))
+            self.assertEqual(attempt.exchange.header(b"x"), b"y")
+
+    def test_empty(self) -> None:
+        """An answer without a body is whole, too, also when its head came before."""
+        for end in (True, False):
+            attempt = self.start()
+            wire = self.fpm.accept() if self.fpm.pending else self.fpm.wires[-1]
+            wire.answer(b"A: b\n\n", end=end)
+            if not end:
+                wire.answer()
+            self.assertTrue(attempt.answered)
+            self.assertEqual(attempt.exchange.body, b"")
+
+    def test_other_limits(self) -> None:
+        """When fronts come or go, an endpoint's connections are shared anew, and those that are open stay."""
+        wire = self.kept()
+        endpoint = structs.replace(ENDPOINT, concurrency_max=2)
+        attempts = [Attempt(FakeExchange(request_head(target=b"/blog/x.php"))) for _ in range(2)]
+        for attempt in attempts:
+            self.forwarder.start(attempt.exchange, WORKER, endpoint, "/blog", TOLD, attempt.done)
+        self.assertEqual((len(wire.records()) > 0, self.fpm.pending), (True, 1))
+        wire.answer(b"A: b\n\n")
+        self.fpm.accept().answer(b"A: b\n\n")
+        self.assertTrue(attempts[0].answered and attempts[1].answered)
 
     def test_whole_path(self) -> None:
         """A worker that wants whole paths has no mount prefix."""
@@ -141,6 +211,7 @@ class AnswerTests(ForwarderCase):
             WorkerRouting(name="a", type="php", strip_prefix=False, fastcgi=WORKER.fastcgi),
             ENDPOINT,
             "/admin",
+            TOLD,
             attempt.done,
         )
         variables, _, _ = self.fpm.accept().request()
@@ -152,7 +223,7 @@ class AnswerTests(ForwarderCase):
         self.assertTrue(attempt.answered)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (301, b"/blog/admin/?x=1"))
         attempt = Attempt(FakeExchange(request_head(b"POST", b"//admin")))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/", attempt.done)
+        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/", TOLD, attempt.done)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (308, b"/admin/"))
 
     def test_refused_path(self) -> None:
@@ -175,13 +246,28 @@ class AnswerTests(ForwarderCase):
             self.assertEqual(attempt.exchange.writes, [])
 
     def test_length(self) -> None:
-        """More than the script announced is cut off, less is an answer that is not whole."""
+        """
+        More than the script announced is cut off, less is an answer that is not whole: if nothing of it has been sent
+        on, nothing is.
+        """
+        for begun in (False, True):
+            attempt = self.start()
+            wire = self.fpm.wires[-1] if begun else self.fpm.accept()
+            wire.answer(b"Content-Length: 4\n\n", b"bo", end=not begun)
+            if begun:
+                wire.answer(b"dyHTTP/1.1 200")
+                self.assertTrue(attempt.answered)
+                self.assertEqual(attempt.exchange.body, b"body")
+            else:
+                self.assertEqual(attempt.exchange.events, [])
+                self.assertEqual((attempt.fault.status, attempt.retryable), (502, False))
         attempt = self.start()
-        self.fpm.accept().answer(b"Content-Length: 4\n\n", b"bodyHTTP/1.1 200")
+        wire.answer(b"Content-Length: 4\n\n", b"bodyHTTP/1.1 200")
         self.assertTrue(attempt.answered)
         self.assertEqual(attempt.exchange.body, b"body")
         attempt = self.start()
-        self.fpm.wires[-1].answer(b"Content-Length: 5\n\n", b"body")
+        wire.answer(b"Content-Length: 5\n\n", b"bo", end=False)
+        wire.answer(b"dy")
         self.assertTrue(attempt.exchange.aborted)
         self.assertEqual((attempt.fault.status, attempt.retryable), (502, False))
 

@@ -77,6 +77,19 @@ class ToldTests(RootsCase):
         self.assertTrue(root.has(b"folder"))
         self.assertFalse(root.has(b"b.txt"))
 
+    def test_sources(self) -> None:
+        """What is never served is not worth a look: not what PHP runs, and not what an editor leaves beside it."""
+        self.path.mkdir()
+        for name in ("index.php", "old.phtml.bak", "php.txt"):
+            (self.path / name).touch()
+        root = self.open()
+        self.assertEqual(root.names, {b"php.txt"})
+        for name in ("info.php", "info.php~", "a.txt"):
+            (self.path / name).touch()
+        self.read()
+        self.assertEqual(root.names, {b"php.txt", b"a.txt"})
+        self.assertFalse(root.has(b"info.php"))
+
     def test_appears_and_goes(self) -> None:
         """Whatever makes a name appear or go is noticed."""
         self.path.mkdir()

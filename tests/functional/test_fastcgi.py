@@ -21,7 +21,10 @@ from tqserver.build.php_pool import command, render, write
 from tqserver.config.model import PHPConfig, PHPPoolConfig, ProcessConfig, RouteConfig, WorkerConfig
 from tqserver.errors import Fault, Unreachable
 from tqserver.fastcgi.ping import ping
+from tqserver.fastcgi.pool import AGE_S
 from tqserver.front.forward_fastcgi import FastCGIForwarder
+from tqserver.front.forwarded import Forwarding
+from tqserver.front.told_cgi import CGIWords
 from tqserver.http1.head import RequestHead
 from tqserver.http1.sweep import Sweep
 from tqserver.plane.messages import Endpoint, FastCGITarget, WorkerRouting
@@ -113,10 +116,11 @@ class Outcome:
         self.retryable = False
         self.over: Deferred[None] = Deferred()
 
-    def done(self, fault: Fault | None, retryable: bool) -> None:
+    def done(self, fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
         """The forwarder's callback."""
         self.fault, self.retryable = fault, retryable
-        self.over.callback(None)
+        # The answer is handed over next.
+        reactor.callLater(0, self.over.callback, None)  # type: ignore[attr-defined]
 
 
 class PHPCase(TestCase):
@@ -162,6 +166,7 @@ class PHPCase(TestCase):
         self.fpm = Pool(worker, directory, self.environment)
         self.addCleanup(self.fpm.stop)
         self.said: list[str] = []
+        self.words = CGIWords(Forwarding((), os.urandom))
         self.sweep = Sweep(reactor, 0.05)  # type: ignore[arg-type]
         self.forwarder = FastCGIForwarder(
             reactor,  # type: ignore[arg-type]
@@ -196,7 +201,8 @@ class PHPCase(TestCase):
         """Begin an exchange."""
         exchange = FakeExchange(head, body=body, **options)  # type: ignore[arg-type]
         outcome = Outcome()
-        self.forwarder.start(exchange, self.routing, self.endpoint, "/blog", outcome.done)
+        told = self.words.variables(exchange, exchange.client_host, b"http", b"/blog")
+        self.forwarder.start(exchange, self.routing, self.endpoint, "/blog", told, outcome.done)
         return exchange, outcome
 
     @inlineCallbacks
@@ -434,3 +440,125 @@ class StaticTests(PHPCase):
         """A static pool serves, too."""
         exchange = yield self.ask(b"lazy.php")
         self.assertEqual(exchange.body, b"early")
+
+
+class Busy:
+    """
+    Clients of one front who always want something.
+
+    @ivar answered: how often each was answered.
+    @ivar faults: what went wrong.
+    """
+
+    def __init__(self, case: PHPCase, forwarder: FastCGIForwarder, endpoint: Endpoint, clients: int) -> None:
+        self.answered = [0] * clients
+        self.pids: set[bytes] = set()
+        self.faults: list[Fault] = []
+        self._case = case
+        self._forwarder = forwarder
+        self._endpoint = endpoint
+        self._going = True
+        self.under_way = 0
+        case.addCleanup(self.stop)
+        for client in range(clients):
+            self._ask(client)
+
+    def _ask(self, client: int) -> None:
+        case = self._case
+        exchange = FakeExchange(request_head(b"GET", b"/blog/pid.php"))
+        told = case.words.variables(exchange, exchange.client_host, b"http", b"/blog")
+
+        def done(fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
+            reactor.callLater(0, again, fault)  # type: ignore[attr-defined]
+
+        def again(fault: Fault | None) -> None:
+            self.under_way -= 1
+            if fault is not None:
+                self.faults.append(fault)
+            else:
+                self.answered[client] += 1
+                self.pids.add(exchange.body)
+            if self._going:
+                self._ask(client)
+
+        self.under_way += 1
+        self._forwarder.start(exchange, case.routing, self._endpoint, "/blog", told, done)
+
+    def stop(self) -> Deferred[None]:
+        """Want nothing more."""
+        self._going = False
+        return until(lambda: not self.under_way, "the last answers")  # type: ignore[no-any-return]
+
+
+class ShareTests(PHPCase):
+    """
+    A child belongs to whoever has a connection to it, and still everybody gets one: other fronts, the health ping.
+    """
+
+    pool_config = PHPPoolConfig(manager="static", workers_max=3)
+
+    @inlineCallbacks
+    def test_two_fronts(self):  # type: ignore[no-untyped-def]
+        """Two fronts with two busy clients each share three children; each client is answered again and again."""
+        sweep = Sweep(reactor, 0.05)  # type: ignore[arg-type]
+        other = FastCGIForwarder(reactor, sweep, lambda *said: None, self.directory)  # type: ignore[arg-type]
+        endpoint = structs.replace(self.endpoint, concurrency_max=2, lasting_max=1)
+        fronts = [Busy(self, forwarder, endpoint, 2) for forwarder in (self.forwarder, other)]
+        for _ in range(3):
+            before = [list(front.answered) for front in fronts]
+            yield until(
+                lambda before=before: all(
+                    now > then + 20
+                    for front, counts in zip(fronts, before, strict=True)
+                    for now, then in zip(front.answered, counts, strict=True)
+                ),
+                "an answer for each",
+            )
+        for front in fronts:
+            yield front.stop()
+            self.assertEqual(front.faults, [])
+        other.close()
+        yield until(lambda: not sweep._watched, "every connection closed")
+
+    @inlineCallbacks
+    def test_ping(self):  # type: ignore[no-untyped-def]
+        """While there is as much to do as can be done, php-fpm still says that it is well."""
+        endpoint = structs.replace(self.endpoint, concurrency_max=3, lasting_max=2)
+        front = Busy(self, self.forwarder, endpoint, 4)
+        for _ in range(10):
+            yield ping(reactor, self.fpm.socket, DEADLINE_S)  # type: ignore[arg-type]
+        yield front.stop()
+        self.assertEqual(front.faults, [])
+
+    @inlineCallbacks
+    def test_lasts(self):  # type: ignore[no-untyped-def]
+        """A connection that is used is kept, and given back when it is not."""
+        self.endpoint = structs.replace(self.endpoint, concurrency_max=3, lasting_max=2)
+        pool = self.forwarder.pool(self.endpoint)
+        front = Busy(self, self.forwarder, self.endpoint, 1)
+        yield until(lambda: pool._open, "a connection")
+        (connection,) = pool._open
+        yield until(lambda: reactor.seconds() - connection.opened > 3 * AGE_S, "age")  # type: ignore[attr-defined]
+        yield front.stop()
+        self.assertEqual(pool._open, {connection})
+        self.assertEqual(connection.served, front.answered[0])
+        yield until(lambda: pool.open == 0, "the child is free")
+
+
+class RequestsMaxTests(PHPCase):
+    """Children that may only serve so many requests."""
+
+    pool_config = PHPPoolConfig(manager="static", workers_max=3, requests_max=20)
+
+    @inlineCallbacks
+    def test_requests_max(self):  # type: ignore[no-untyped-def]
+        """
+        Children are replaced after as many requests as they may serve, however long a connection lasts, and no request
+        is lost by it.
+        """
+        endpoint = structs.replace(self.endpoint, concurrency_max=3, lasting_max=2)
+        front = Busy(self, self.forwarder, endpoint, 2)
+        yield until(lambda: sum(front.answered) >= 400, "many answers")
+        yield front.stop()
+        self.assertEqual(front.faults, [])
+        self.assertGreaterEqual(len(front.pids), 20)

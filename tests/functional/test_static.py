@@ -53,6 +53,7 @@ x_accel_redirect: [{prefix: /protected, directory: files}]
 PHP_SOURCE = """<?php
 header('X-Accel-Redirect: /protected/' . $_GET['name']);
 header('Content-Type: application/x-php-says');
+if (isset($_GET['length'])) { header('Content-Length: ' . $_GET['length']); exit; }
 echo 'never seen';
 """
 
@@ -304,6 +305,8 @@ class PHPTests(RunningCase):
         self.when("PHP answers", lambda: running.get("/php/?name=a.txt").status == 200, running)
         response = running.get("/php/?name=a.txt")
         self.assertEqual((response.body, response.headers["content-type"]), (b"named by php", "application/x-php-says"))
+        response = running.get("/php/?name=a.txt&length=12")
+        self.assertEqual((response.status, response.body), (200, b"named by php"), "its length is told, nothing sent")
         self.assertEqual(running.get("/php/?name=missing").status, 404)
         self.assertEqual(running.get("/php/?name=../public/index.php").status, 502)
 

@@ -8,6 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tqserver.config.model import (
     HTTPConfig,
     OutlierConfig,
+    PHPConfig,
+    PHPPoolConfig,
     Project,
     RetryConfig,
     RouteConfig,
@@ -70,6 +72,35 @@ class RoutingTests(SynchronousTestCase):
         self.assertEqual(worker.protocol, "fastcgi")
         self.assertEqual(worker.fastcgi, FastCGITarget(document_root="public"))
         self.assertEqual(worker.endpoints, (Endpoint(id="api.1.1", path="/s", concurrency_max=5),))
+
+    def test_php_children(self) -> None:
+        """
+        Fronts may keep connections to children that are always there, or made at once, and leave one to others; however
+        many fronts there are, and whatever a worker's own limit of requests is.
+        """
+        for manager, fronts, limit, share, lasting in (
+            ("static", 1, 0, 7, 6),
+            ("static", 2, 0, 4, 3),
+            ("static", 4, 0, 2, 1),
+            ("static", 10, 0, 1, 0),
+            ("static", 1, 2, 2, 2),
+            ("ondemand", 2, 0, 4, 3),
+            ("dynamic", 1, 0, 7, 2),
+            ("dynamic", 2, 0, 4, 1),
+            ("dynamic", 3, 0, 3, 0),
+        ):
+            config = worker_config(
+                type="php",
+                php=PHPConfig(pool=PHPPoolConfig(manager=manager, workers_min=3, workers_max=7)),
+                scaling=ScalingConfig(concurrency_max=limit),
+            )
+            made = routing(
+                1,
+                project(config, http=HTTPConfig(fronts=fronts)),
+                {"api": Picture(addresses=(("api.1.1", Address(path="/s")),))},
+            )
+            (endpoint,) = made.workers[0].endpoints
+            self.assertEqual((endpoint.concurrency_max, endpoint.lasting_max), (share, lasting), (manager, fronts))
 
     def test_static(self) -> None:
         """A static worker has no endpoint and is not closed: the fronts serve its files."""

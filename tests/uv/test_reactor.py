@@ -149,6 +149,46 @@ class AcceptTests(RunningTestCase):
         self.assertNotIn(port, self.reactor.getReaders())
 
 
+class ConnectNowTests(RunningTestCase):
+    """UNIX sockets are connected to without waiting."""
+
+    def test_both_ways(self) -> None:
+        """The connection is there at once, both sides can speak, and both hear of its end."""
+        path = self.mktemp()
+        self.reactor.listenUNIX(path, self.factory)
+        client = Told(self)
+        stream = self.reactor.connect_unix_now(path, client)
+        self.assertIs(client.transport, stream)
+        self.assertEqual(self.servers, [client])
+        stream.write(b"question")
+        self.until(
+            lambda: len(self.servers) == 2 and self.servers[1].data == b"question",
+            lambda: self.servers[1].transport.write(b"answer") or True,  # type: ignore[union-attr, func-returns-value]
+            lambda: client.data == b"answer",
+            lambda: stream.loseConnection() or True,
+            lambda: client.reason and self.servers[1].reason,
+        )
+        self.assertEqual((client.reason, self.servers[1].reason), (ConnectionDone, ConnectionDone))
+
+    def test_cannot(self) -> None:
+        """What cannot be connected to is an error at once, and costs no descriptor."""
+        path = self.mktemp()
+
+        def refused(error: type[OSError]) -> None:
+            before = os.listdir("/proc/self/fd")
+            self.assertRaises(error, self.reactor.connect_unix_now, path, Told(self))
+            self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+        refused(FileNotFoundError)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            refused(ConnectionRefusedError)
+            listening.listen(0)
+            self.reactor.connect_unix_now(path, Told(self))
+            refused(BlockingIOError)
+        self.until(self.after(0))
+
+
 class AdoptTests(RunningTestCase):
     """Sockets that come as descriptors."""
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 
 from ..config.model import PHPPoolConfig, WorkerConfig
 from ..errors import ConfigFault, Problem
-from ..fastcgi.client import AGE_S
 from ..fastcgi.ping import PING_PATH
+from ..fastcgi.pool import IDLE_S_MAX
 
 STATUS_PATH = "/.tqserver/status"
 """php-fpm's own status page; like the ping, out of clients' reach."""
@@ -91,7 +91,7 @@ def _children(pool: PHPPoolConfig) -> list[str]:
         lines.append(f"pm.max_requests = {pool.requests_max}")
     if pool.request_timeout_s:
         # php-fpm counts from the end of the request before on the same connection.
-        lines.append(f"request_terminate_timeout = {_seconds(pool.request_timeout_s + AGE_S)}s")
+        lines.append(f"request_terminate_timeout = {_seconds(pool.request_timeout_s + IDLE_S_MAX)}s")
     return lines
 
 

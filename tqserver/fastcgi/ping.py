@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 
 from ..errors import Fault, Unreachable, UpstreamFault
 from ..http1.connecting import IConnecting
-from .cgi import ResponseHeadParser
-from .client import REQUEST_ID, Wire
+from .answer_head import ResponseHeadParser
+from .client import Wire
 from .records import RecordParser, RecordType, begin_request, check_end, params, stdin_end
+from .usual import REQUEST_ID
 
 PING_PATH = "/.tqserver/ping"
 """No client can ask for it: a dot folder is refused before php-fpm sees the path."""

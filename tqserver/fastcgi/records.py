@@ -11,8 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-
-from attrs import frozen
+from typing import NamedTuple
 
 from ..errors import ServerFault, UpstreamFault
 
@@ -69,8 +68,7 @@ _KEEP_CONN = 1
 _TYPES = {int(each): each for each in RecordType}
 
 
-@frozen
-class Record:
+class Record(NamedTuple):
     """
     One record, without its padding.
 

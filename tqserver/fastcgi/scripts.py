@@ -2,15 +2,15 @@
 Which PHP script answers a path: the jail, the split into script and C{PATH_INFO}, index files, the front
 controller.
 
-L{find_script} decides and is pure but for the look-ups of files, which it is given: L{DiskFiles}, or a fake.
-A request never reaches a script outside the document root, whatever it encodes and whatever links there are.
+L{find_script} decides and is pure but for the look-ups of files, which it is given:
+L{DiskFiles<tqserver.fastcgi.disk.DiskFiles>}, or a fake. A request never reaches a script outside the document root,
+whatever it encodes and whatever links there are.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -40,39 +40,29 @@ class Found:
     real: bytes
 
 
+Identity = tuple[int, int, int]
+"""What tells one state of one file from all others."""
+
+
 class Files(Protocol):
-    """Looks files up."""
+    """Looks files up, links followed. All paths are absolute."""
 
     def look(self, path: bytes) -> Found | None:
         """
-        What is at an absolute path, links followed.
+        What is at a path.
 
         @return: L{None} if there is nothing that can be reached, or neither a file nor a directory.
         """
 
+    def exists(self, path: bytes) -> bool:
+        """Whether anything is at a path."""
 
-class DiskFiles:
-    """
-    The file system. A look is four system calls, because C{realpath} would be two for each folder on the way.
-    """
+    def identity(self, path: bytes) -> Identity | None:
+        """
+        Which file is at a path, and in which state. It is another one when the file was written to, moved or replaced.
 
-    def look(self, path: bytes) -> Found | None:
-        try:
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            mode = os.fstat(descriptor).st_mode
-            directory = stat.S_ISDIR(mode)
-            if not directory and not stat.S_ISREG(mode):
-                return None
-            # The kernel has resolved the path once and for all; asking it where it got leaves no room for a
-            # race.
-            return Found(directory, os.readlink(b"/proc/self/fd/%d" % descriptor))
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
+        @return: L{None} if there is nothing.
+        """
 
 
 @frozen
@@ -162,6 +152,11 @@ def names_file(path: bytes, decoded: bytes) -> bool:
     return not (b"%" in path and b"%2f" in path.lower())
 
 
+def without_double_slashes(path: bytes) -> bytes:
+    """The path as the disk reads it."""
+    return _SLASHES.sub(b"/", path) if b"//" in path else path
+
+
 def find_script(target: FastCGITarget, path: bytes, plain: bool, files: Files) -> Script | MissingSlash:
     """
     The script for a path.
@@ -180,7 +175,7 @@ def find_script(target: FastCGITarget, path: bytes, plain: bool, files: Files) -
         raise ServerFault("The application is not complete.", f"no document root: {target.document_root}", status=500)
     root = found.real
     if plain:
-        script = _named(target, root, _SLASHES.sub(b"/", path) if b"//" in path else path, files)
+        script = _named(target, root, without_double_slashes(path), files)
         if script is not None:
             return script
     if target.front_controller:

@@ -42,7 +42,7 @@ TOLD_REMEMBERED_MAX = 4096
 """Combinations of peer, scheme, host and prefix whose fields were written already. A client that invents hosts fills
 this and then only costs itself."""
 
-_PERSISTENCE = frozenset([b"keep-alive", b"close", b"Keep-Alive", b"Close"])
+PERSISTENCE = frozenset([b"keep-alive", b"close", b"Keep-Alive", b"Close"])
 """Values of C{Connection} that name no field."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -99,6 +99,15 @@ def _fate(name: bytes) -> _Fate:
     if b"_" in name and _fate(name.replace(b"_", b"-")) is not _Fate.KEEP:
         return _Fate.DROP
     return _Fate.KEEP
+
+
+def is_kept(name: bytes) -> bool:
+    """
+    Whether a client's fields of this name are passed on as they are.
+
+    @param name: in lower case.
+    """
+    return _fate(name) is _KEEP
 
 
 @frozen
@@ -270,7 +279,7 @@ class Forwarding:
             fate = fates.get(name) or self._judge(name)
             if fate is _KEEP:
                 lines += (name, b": ", value, b"\r\n")
-            elif fate is _TRACE or (fate is _CONNECTION and value not in _PERSISTENCE):
+            elif fate is _TRACE or (fate is _CONNECTION and value not in PERSISTENCE):
                 plain = False
                 break
         key = (peer, scheme, head.host, prefix)
@@ -305,6 +314,18 @@ class Forwarding:
             return scheme, prefix
         claims = self._claims(head.headers)
         return claims.scheme or scheme, _mounted(claims, prefix)
+
+    def own_words(self, peer: str, scheme: bytes, host: bytes, prefix: bytes) -> Headers | None:
+        """
+        What is told of an untrusted peer with all of its requests, as C{rewrite} has it; L{None} for a trusted one, who
+        speaks for itself.
+        """
+        known = self._peer(peer)
+        return None if known.trusted else self._own_words(known, scheme, host, prefix)
+
+    def new_trace(self) -> bytes:
+        """The C{traceparent} of a trace that begins here."""
+        return (self._traces or self._draw()).pop()
 
     def _tell_untrusted(self, key: tuple[str, bytes, bytes, bytes]) -> bytes:
         """Our own words about an untrusted peer, the same for all of its requests; empty for a trusted one."""
@@ -399,7 +420,7 @@ class Forwarding:
                 version = parents[0][:2]
                 if version != b"00" or len(parents[0]) == 55:
                     return traced
-        return [(b"traceparent", (self._traces or self._draw()).pop())]
+        return [(b"traceparent", self.new_trace())]
 
     def _draw(self) -> list[bytes]:
         """Begin some traces, to be used one after the other."""

@@ -218,6 +218,10 @@ class OffloadedExchange:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exchange, name)
 
+    def names_file(self, head: ResponseHead) -> bool:
+        """Whether a response names a file, so that its own body is nobody's."""
+        return self._offload.names_file(head)
+
     def _takes(self, head: ResponseHead) -> bool:
         """Whether a response names a file."""
         if self._offload.names_file(head):

@@ -41,6 +41,7 @@ from .routes import RouteTable
 from .static import ALLOW, StaticFiles
 from .static_roots import MakeNotifier
 from .sticky import with_cookie
+from .told_cgi import CGIWords
 from .tunnels import Tunnels
 from .waking import Waking
 from .worker import Passage, Worker, development_headers, hash_key, without_worker
@@ -105,8 +106,9 @@ class Site:
         self._workers: dict[str, Worker] = {}
         self.tunnels = Tunnels(reactor, self._sweep, self._workers)
         self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox(), self.tunnels)
-        self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said)
+        self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said, outbox=outbox)
         self._forwarding = Forwarding((), os.urandom)
+        self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(())
         self._health_path: bytes | None = None
         self._in_flight_max = 0
@@ -118,6 +120,7 @@ class Site:
         old, self.routing = self.routing, routing
         if routing.http.trusted_proxies != old.http.trusted_proxies:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
+            self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(routing.routes)
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
@@ -243,8 +246,10 @@ class Site:
             prefix = exchange.mount + prefix.rstrip(b"/")
         if worker.special:
             self._prepare(passage, worker, peer, scheme, prefix)
-        else:
+        if worker.routing.protocol == "http":
             passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
+        else:
+            passage.lines = self._cgi.variables(exchange, peer, scheme, prefix)
         if not worker.line.busy:  # Those who came before go before.
             endpoint = worker.choose(passage, exchange.started)
             if endpoint is not None:
@@ -274,10 +279,6 @@ class Site:
         if worker.homes is not None:
             passage.home = worker.homes.home(head)
             passage.reached = self._forwarding.reached(head, peer, scheme, prefix)
-        if routing.protocol == "http":
-            passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
-        else:
-            head.headers, _, _ = self._forwarding.rewrite(head, peer, scheme, prefix, exchange.request_id)
 
     def _place(self, passage: Passage) -> None:
         """Give an exchange that was in hand before to an endpoint, or have it wait for one."""
@@ -324,7 +325,7 @@ class Site:
             exchange = self._dress(passage, worker, endpoint, now)
         try:
             if routing.protocol == "fastcgi":
-                self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, done)
+                self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, passage.lines, done)
             else:
                 http = self._http
                 attempt = passage.attempt = Attempt(

@@ -12,6 +12,8 @@ import errno
 import os
 from collections.abc import Callable
 
+from .static_path import is_source
+
 NAMES_MAX = 20_000
 """Of one folder: some megabytes. The names of a larger one are not known."""
 
@@ -28,7 +30,7 @@ class Root:
     A folder and the names in it.
 
     @ivar path: absolute, as it was configured.
-    @ivar names: the names right in it, without those that begin with a dot. Complete if C{told}.
+    @ivar names: the names right in it, without those that are never served, see L{visible_names}. Complete if C{told}.
     @ivar told: whether we are told of every change, so that a name which is not in C{names} is not in the folder.
     @ivar many: there are more than L{NAMES_MAX}.
     @ivar listeners: are called when C{names} or C{told} has changed.
@@ -66,7 +68,7 @@ class Root:
 
         @return: whether that is news.
         """
-        if not self.told or name in self.names or not name or name.startswith(b"."):
+        if not self.told or name in self.names or not name or not is_visible(name):
             return False
         self.names.add(name)
         if len(self.names) > NAMES_MAX:
@@ -88,7 +90,7 @@ class Root:
         """
         Whether there may be an entry with this name. False is certain.
 
-        @param name: as it is on disk; one that begins with a dot counts as not there.
+        @param name: as it is on disk; one that is never served counts as not there.
         """
         return name in self.names if self.told else self._ask(name)
 
@@ -116,9 +118,16 @@ class Root:
             listener()
 
 
+def is_visible(name: bytes) -> bool:
+    """
+    Whether a file or folder with this name is ever served: none is that begins with a dot, or is called like a source.
+    """
+    return not name.startswith(b".") and not is_source(b"/" + name)
+
+
 def visible_names(folder: bytes) -> set[bytes] | None:
     """
-    The names in a folder that do not begin with a dot.
+    The names in a folder that may be served.
 
     @return: L{None} if they are too many.
     @raise OSError: it cannot be read.
@@ -126,7 +135,7 @@ def visible_names(folder: bytes) -> set[bytes] | None:
     names: set[bytes] = set()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith(b"."):
+            if is_visible(entry.name):
                 names.add(entry.name)
                 if len(names) > NAMES_MAX:
                     return None

@@ -97,7 +97,7 @@ class Worker:
         routing = self.routing
         self.special = bool(
             self.development_headers
-            or routing.protocol != "http"
+            or routing.protocol == "none"
             or routing.in_flight_max
             or routing.balance == "hash"
             or self.homes is not None
@@ -252,7 +252,7 @@ class Passage:
     """
     One exchange on its way through the site.
 
-    @ivar lines: the header fields as the worker gets them, if it speaks HTTP.
+    @ivar lines: the header fields as they go over the wire to the worker, in pieces.
     @ivar endpoint: who was asked last.
     @ivar attempting: somebody is being asked.
     @ivar attempt: who is to be told if the exchange is over meanwhile, or L{None}.

@@ -25,6 +25,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     @ivar port: port of a TCP endpoint, or 0.
     @ivar path: path of a UNIX socket, or empty.
     @ivar concurrency_max: requests at once; 0 for no limit. For FastCGI: connections at once.
+    @ivar lasting_max: FastCGI connections that may be kept for as long as they are used. Those of all fronts together
+        leave a child of php-fpm to others.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     path: str = ""
     concurrency_max: int = 0
+    lasting_max: int = 0
 
 
 class FastCGITarget(msgspec.Struct, frozen=True, kw_only=True):

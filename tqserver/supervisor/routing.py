@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import asdict, frozen
 
-from ..config.model import HTTPConfig, Project, ServerConfig, StaticConfig, WorkerConfig
+from ..config.model import HTTPConfig, PHPPoolConfig, Project, ServerConfig, StaticConfig, WorkerConfig
 from ..plane.messages import (
     Endpoint,
     FastCGITarget,
@@ -187,6 +187,16 @@ def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRoutin
     )
 
 
+def _lasting_max(pool: PHPPoolConfig) -> int:
+    """
+    How many children of php-fpm may belong to fronts for as long as these like: of those that are always there, or made
+    in the moment when they are wanted, all but one, which is there for pings and for whoever wants more than its share.
+    A C{dynamic} pool has more only some seconds after they were wanted.
+    """
+    children = min(pool.workers_min, pool.workers_max) if pool.manager == "dynamic" else pool.workers_max
+    return max(0, children - 1)
+
+
 def _endpoint(config: WorkerConfig, instance: str, address: Address, fronts: int) -> Endpoint:
     """
     One instance as the fronts see it.
@@ -197,6 +207,12 @@ def _endpoint(config: WorkerConfig, instance: str, address: Address, fronts: int
     if config.type == "php" and not concurrency_max:
         concurrency_max = config.php.pool.workers_max
     concurrency_max = -(-concurrency_max // max(fronts, 1))
+    lasting_max = min(concurrency_max, _lasting_max(config.php.pool) // max(fronts, 1)) if config.type == "php" else 0
     return Endpoint(
-        id=instance, host=address.host, port=address.port, path=address.path, concurrency_max=concurrency_max
+        id=instance,
+        host=address.host,
+        port=address.port,
+        path=address.path,
+        concurrency_max=concurrency_max,
+        lasting_max=lasting_max,
     )

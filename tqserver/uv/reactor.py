@@ -20,13 +20,14 @@ from twisted.internet import process
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.internet.error import UnsupportedAddressFamily
-from twisted.internet.interfaces import IDelayedCall, ITransport
+from twisted.internet.interfaces import IDelayedCall, IProtocol, ITransport
 from twisted.internet.main import installReactor
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .ports import TCPConnector, TCPPort, UNIXConnector, UNIXPort, adopt
+from .streams import UNIXStream
 from .transport import Stream
 
 try:
@@ -208,6 +209,23 @@ class UVReactor(AsyncioSelectorReactor):
         connector: UNIXConnector = cast(Any, UNIXConnector)(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
+
+    def connect_unix_now(self, address: str, protocol: IProtocol) -> UNIXStream:
+        """
+        Connect to a UNIX socket. The kernel does so at once or not at all, so there is nothing to wait for, and nobody
+        to be told: when this returns, the connection is the protocol's.
+
+        @raise OSError: it cannot be (connect(2)); L{BlockingIOError} if as many as may wait to be accepted do.
+        """
+        skt = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            skt.connect(address)
+        except BaseException:
+            skt.close()
+            raise
+        stream = UNIXStream(skt, protocol, address, True, self)
+        protocol.makeConnection(cast(ITransport, stream))
+        return stream
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Factory) -> TCPPort | UNIXPort:
         """See L{twisted.internet.interfaces.IReactorSocket.adoptStreamPort}."""
