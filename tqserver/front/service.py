@@ -56,7 +56,7 @@ began to take before we refused new ones takes longer.
 IDLE_LOOK_S = 0.1
 
 IDLE_CLOSED_MAX = 256
-"""At one such look. Ten thousand at once would have those wait who are served still, and would all come back at once."""
+"""At one such look. Ten thousand at once would have those wait who are served still, and all come back together."""
 
 CLIENTS_THOROUGH = 4
 """Of periods of the sweep: each look at ten thousand idle clients takes 3 ms, and their limits are of seconds."""
