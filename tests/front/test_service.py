@@ -369,7 +369,7 @@ class LimitTests(FrontCase):
             self.client()
             self.reactor.advance(0)
             self.assertLessEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
-        self.assertGreater(port.numberAccepts, ACCEPTS_TURN_MAX // 2)
+        self.assertEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
 
     def test_limit_changes(self) -> None:
         """A raised limit is felt at once, and so is a lowered one."""
