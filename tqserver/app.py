@@ -199,6 +199,7 @@ class Server(Service):
 
     def _reconfigured(self, server: ServerConfig) -> None:
         self._launcher.server = server
+        self._fronts.set_drain_timeout(server.http.stop_timeout_s)
         self._ports.resize(server.workers.port_first, server.workers.port_last)
 
     def _listen_admin(self, server: ServerConfig) -> None:

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from tests.http1.test_server import Wire
 from tqserver.front.accepting import ACCEPTS_TURN_MAX, SCARCE_PAUSE_S
-from tqserver.front.service import IDLE_LEAVE_S, FrontService
+from tqserver.front.service import IDLE_CLOSED_MAX, IDLE_LEAVE_S, FrontService
 from tqserver.plane.link import Decoder, encode, upward
 from tqserver.plane.messages import (
     Applied,
@@ -369,7 +369,7 @@ class LimitTests(FrontCase):
             self.client()
             self.reactor.advance(0)
             self.assertLessEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
-        self.assertGreater(port.numberAccepts, ACCEPTS_TURN_MAX // 2)
+        self.assertEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
 
     def test_limit_changes(self) -> None:
         """A raised limit is felt at once, and so is a lowered one."""
@@ -472,6 +472,15 @@ class RetireTests(FrontCase):
         self.tell(Retire(timeout_s=10.0))
         self.reactor.pump([0.1] * 8)
         self.assertEqual((idle.half_closed, asking.half_closed), (True, False))
+
+    def test_very_many_idle_clients(self) -> None:
+        """Very many idle clients are sent away little by little, and all of them soon."""
+        clients = [self.client() for _ in range(IDLE_CLOSED_MAX + 10)]
+        self.tell(Retire(timeout_s=10.0))
+        self.reactor.pump([0.1] * 8)
+        self.assertEqual(sum(wire.half_closed for wire in clients), IDLE_CLOSED_MAX)
+        self.reactor.advance(0.1)
+        self.assertEqual(sum(wire.half_closed for wire in clients), len(clients))
 
     def test_cut_at_the_limit(self) -> None:
         """Whatever is still there at the limit is cut and counted."""

@@ -100,6 +100,42 @@ class SweepTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
 
+class ThoroughTests(SynchronousTestCase):
+    """Many that are all looked at only now and then."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sweep = Sweep(self.clock, 0.25, thorough=4)
+
+    def test_as_punctual(self) -> None:
+        """What is due in some time is told no later for it, whenever it is due."""
+        things = [Thing(3.0 + number / 16) for number in range(20)]
+        for thing in things:
+            self.sweep.add(thing)
+        self.clock.pump([0.25] * 20)
+        for thing in things:
+            ((told, due),) = [(told, 3.0 + things.index(thing) / 16) for told in thing.told]
+            self.assertTrue(due <= told < due + 0.25, f"{due} was told at {told}")
+
+    def test_put_off(self) -> None:
+        """What seemed near and was put off is not told."""
+        thing = Thing(1.6)
+        self.sweep.add(thing)
+        self.clock.pump([0.25] * 6)
+        thing.deadline = 3.1
+        self.clock.pump([0.25] * 10)
+        self.assertEqual(thing.told, [3.25])
+
+    def test_suddenly_near(self) -> None:
+        """What was far away and is due soon is told when all are looked at."""
+        thing = Thing(100.0)
+        self.sweep.add(thing)
+        self.clock.pump([0.25] * 6)
+        thing.deadline = 1.6
+        self.clock.pump([0.25] * 10)
+        self.assertEqual(thing.told, [2.25])
+
+
 class CrowdTests(SynchronousTestCase):
     """Many that are late together."""
 

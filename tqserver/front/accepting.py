@@ -37,8 +37,11 @@ RESERVE_PAUSE_S = 1.0
 COMPLAIN_PERIOD_S = 60.0
 """The operator is told of that at most this often."""
 
-ACCEPTS_TURN_MAX = 64
-"""So many a port accepts in one go, of those that wait: each costs 0.1 ms, and who is here is served in between."""
+ACCEPTS_TURN_MAX = 16
+"""
+So many a port accepts in one go, of those that wait. Each costs 0.1 ms and brings work with it: when more come than can
+be served, they wait in the kernel, and not everybody with them.
+"""
 
 ACCEPTS_STEP = 20
 """By so many C{tcp.Port} raises what it accepts in one go."""

@@ -3,6 +3,9 @@ Deadlines of many connections by one coarse timer.
 
 A connection sets its C{deadline}, a number, as often as it likes: that costs nothing. Once a period everything that is
 watched is looked at, and what is late is told. So a timeout fires up to a period late, which no limit of ours minds.
+
+Where there are very many, all of them are looked at only every few periods, and in between those whose deadline was
+near then.
 """
 
 from __future__ import annotations
@@ -46,7 +49,14 @@ class Sweep:
     @ivar period_s: how often it looks.
     """
 
-    def __init__(self, clock: IReactorTime, period_s: float = 0.25) -> None:
+    def __init__(self, clock: IReactorTime, period_s: float = 0.25, thorough: int = 1) -> None:
+        """
+        @param thorough: all are looked at every so many periods. A deadline that is set so near that it passes before
+            then is told then.
+        """
+        self._thorough = thorough
+        self._looks = 0
+        self._near: list[Watched] = []
         self._watched: set[Watched] = set()
         self._late: list[Watched] = []
         self._again: list[Watched] = []
@@ -68,12 +78,20 @@ class Sweep:
         self._watched.discard(watched)
         if not self._watched and self._loop.running:
             self._loop.stop()
+            self._near = []
 
     def _look(self) -> None:
         self.now = now = self._clock.seconds()
-        late = [each for each in self._watched if each.deadline <= now]
-        if late and not self._late:
-            self._late = late
+        if self._late:
+            # Many are being told. When they have been, there is time for others.
+            return
+        if self._looks % self._thorough == 0:
+            horizon = now + (self._thorough - 1) * self.period_s
+            self._near = [each for each in self._watched if each.deadline <= horizon]
+        self._looks += 1
+        self._late = [each for each in self._near if each.deadline <= now]
+        if self._late:
+            self._near = [each for each in self._near if each.deadline > now]
             self._tell()
 
     def _tell(self) -> None:

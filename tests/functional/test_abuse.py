@@ -1,0 +1,246 @@
+"""
+Clients and workers that do their worst, while somebody else only wants an answer.
+
+The fronts' memory stays within a bound for each abuser and does not creep, and other routes' answers come as before. If
+they do not, it is asked whether that was the server's doing: on a machine with other things to do its processes wait
+for a core, which is told apart (L{tests.functional.neighbours.Sample}).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from twisted.trial.unittest import SkipTest
+
+from tests.functional.abusers import Crowd
+from tests.functional.neighbours import Abusers, Memory, Neighbour, at_percent
+from tests.functional.running import Running, RunningCase
+
+P99_S = 0.050
+"""Of another route."""
+
+CLIENT_KIB = 12
+"""Of each abuser that neither sends nor takes much: its connection, a part of a head, one to a worker."""
+
+READER_KIB = 256
+"""Of each that does not take its answer: what a worker sends before it is stopped (L{READ_AHEAD_BYTES}), doubled by the
+kernel, and what waits to be written before (L{BUFFER_BYTES_HIGH}), with what an allocator wastes."""
+
+SLACK_KIB = 8 * 1024
+"""Of the fronts together: what is loaded when it is needed first, and what the allocator does not give back."""
+
+CREEP_KIB = 4 * 1024
+"""What the second half of the time may take more than the first."""
+
+TELLING_MIN = 60
+"""Fewer answers that say something say nothing together."""
+
+KEPT_RATE, FRESH_RATE = 50.0, 20.0
+"""Requests of the neighbours in a second, on a kept connection and on new ones."""
+
+BAD = r'''
+"""A worker that does its worst."""
+import asyncio, os
+
+BLOCK = b"tqserver" * 8192
+
+async def answer(path, reader, writer):
+    if path == b"/large":
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
+        while True:
+            writer.write(BLOCK)
+            await writer.drain()
+    elif path == b"/trickle":
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(1.0)
+    elif path in (b"/never", b"/body"):
+        await asyncio.sleep(1000)
+    elif path == b"/reset":
+        writer.transport.abort()
+    elif path == b"/garbage":
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd")
+    else:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        return True
+    return False
+
+async def serve(reader, writer):
+    try:
+        while await answer((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1], reader, writer):
+            pass
+    except (OSError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(os.environ["WORKER_PORT"]), backlog=1024)
+    await server.serve_forever()
+
+asyncio.run(main())
+'''
+
+YAML = "path: /{name}\ntype: python\nrequest_timeout_seconds: 2\nscaling: {{max_workers: 1}}\n"
+
+SERVER = """
+read_timeout_seconds: 3
+write_timeout_seconds: 3
+idle_timeout_seconds: 4
+"""
+"""So short that every limit is met again and again, by many at once."""
+
+
+class AbuseCase(RunningCase):
+    """A server with a worker that does its worst and one that does not."""
+
+    def abused(self) -> Running:
+        """Start it."""
+        names = ("bad", "good")
+        running = self.serve(
+            SERVER, {name: {"config/worker.yaml": YAML.format(name=name), "app.py": BAD} for name in names}
+        )
+        for name in names:
+            self.when(f"{name} serves", lambda name=name: running.get(f"/{name}/").status == 200, running)  # type: ignore[misc]
+        return running
+
+    def abuse(self, running: Running, crowds: Sequence[Crowd], least_s: float) -> dict[str, Counter[str]]:
+        """
+        Let the abusers do their worst, for a while and until those that will be done are done, and see that the others
+        do not notice.
+
+        @return: what became of the abusers.
+        """
+        fronts = running.fronts()
+        worker = int(str(running.instances("good")[0]["pid"]))
+        address = ("127.0.0.1", running.port)
+        memory = Memory(fronts)
+        neighbours = [
+            Neighbour(address, "/good/", rate, fronts, worker, fresh)
+            for rate, fresh in ((KEPT_RATE, False), (FRESH_RATE, True))
+        ]
+        began = time.monotonic()
+        try:
+            with Abusers(running.port, crowds) as abusers:
+                self.when("they are at work", lambda: abusers.said("running"), running)
+                for crowd in crowds:
+                    if crowd.attempts:
+                        self.when(crowd.name, lambda crowd=crowd: abusers.said(f"done {crowd.name}"), running, 60.0)  # type: ignore[misc]
+                self.when("it has lasted", lambda: time.monotonic() - began > least_s, running, least_s + 1)
+        finally:
+            for neighbour in neighbours:
+                neighbour.end()
+            memory.end()
+        ended = time.monotonic()
+        report = abusers.report()
+        story = "\n".join([*map(str, neighbours), f"grown by {memory.grown_kib()} KiB", str(report)])
+        self.assertEqual(running.fronts(), fronts, f"a front has died\n{story}\n{running.output()[-4000:]}")
+        self.assertNotIn("Traceback", running.output())
+        for neighbour in neighbours:
+            self.assertEqual(neighbour.trouble, [], story)
+        self.flat(memory, crowds, began, ended, story)
+        for neighbour in neighbours:
+            self.quick(neighbour, story)
+        return report
+
+    def quick(self, neighbour: Neighbour, story: str) -> None:
+        """See that a neighbour was answered as quickly as it has to be."""
+        self.assertGreater(len(neighbour.samples), TELLING_MIN, story)
+        if at_percent([sample.seconds for sample in neighbour.samples], 99) >= P99_S:
+            if len(neighbour.telling) < TELLING_MIN:
+                raise SkipTest(f"the machine has too much else to do: {story}")
+            self.assertLess(at_percent(neighbour.telling, 99), P99_S, story)
+
+    def flat(self, memory: Memory, crowds: Sequence[Crowd], began: float, ended: float, story: str) -> None:
+        """See that the fronts kept to their bound, and that it was not only a question of time."""
+        bound_kib = SLACK_KIB + sum(
+            crowd.count * (READER_KIB if crowd.path == "/bad/large" else CLIENT_KIB) for crowd in crowds
+        )
+        self.assertLess(memory.grown_kib(), bound_kib, story)
+        middle = (began + ended) / 2
+        self.assertLess(memory.grown_kib(since=middle), memory.grown_kib(until=middle) + CREEP_KIB, story)
+
+    def served_all_the_same(self, running: Running) -> None:
+        """When they have gone everything is as before."""
+        for name in ("bad", "good"):
+            self.assertEqual(running.get(f"/{name}/").status, 200)
+        self.when(
+            "nothing is in hand",
+            lambda: not any(front["connections"] or front["in_flight"] for front in running.status()["fronts"]),  # type: ignore[attr-defined]
+            running,
+        )
+
+
+def smaller(crowds: Sequence[Crowd], share: float) -> list[Crowd]:
+    """The same crowds with fewer clients, who come more slowly."""
+    return [replace(crowd, count=int(crowd.count * share), rate=crowd.rate * share) for crowd in crowds]
+
+
+LORISES = (
+    Crowd("head", "drips head", 500, period_s=0.5),
+    Crowd("body", "drips body", 100, "/bad/body", period_s=0.5, rate=100),
+    Crowd("mute", "mute", 300),
+)
+
+READERS = (
+    Crowd("deaf", "deaf", 75, "/bad/large", rate=25),
+    Crowd("sips", "sips", 75, "/bad/large", rate=25),
+)
+
+ASKERS = (
+    Crowd("trickle", "asks", 100, "/bad/trickle", rate=100),
+    Crowd("never", "asks", 200, "/bad/never", rate=200),
+    Crowd("reset", "asks", 25, "/bad/reset", rate=50),
+    Crowd("garbage", "asks", 25, "/bad/garbage", rate=50),
+)
+
+STORM = Crowd("storm", "hasty", 1000, "/good/", period_s=0.4, attempts=20_000, rate=1500)
+
+
+class AbuseTests(AbuseCase):
+    """All of them, in turn and at once."""
+
+    def test_slow_clients(self) -> None:
+        """
+        Clients that drip a head or a body, say nothing, or take nothing of a large answer, hundreds of them: each is
+        sent away in time, whoever else is served notices nothing, and nothing piles up.
+        """
+        running = self.abused()
+        report = self.abuse(running, [*LORISES, *READERS], least_s=10.0)
+        self.assertGreater(report["head"]["408"], 500)
+        self.assertGreater(report["mute"]["sent away"], 300)
+        for name in ("deaf", "sips"):
+            self.assertGreater(report[name]["ECONNRESET"], 30, report)
+        self.served_all_the_same(running)
+
+    def test_bad_workers(self) -> None:
+        """A worker that answers a byte a second, never, with a reset or with garbage harms only who asks for it."""
+        running = self.abused()
+        report = self.abuse(running, ASKERS, least_s=8.0)
+        self.assertEqual(report["trickle"]["200"], 100)
+        self.assertGreater(report["never"]["504"], 200)
+        for name in ("reset", "garbage"):
+            self.assertGreater(report[name]["502"], 50)
+            self.assertEqual(report[name]["200"], 0)
+        self.served_all_the_same(running)
+
+    def test_many_connections(self) -> None:
+        """Twenty thousand connections are opened and left in a hurry: all are taken, and nothing is left of them."""
+        running = self.abused()
+        report = self.abuse(running, [STORM], least_s=5.0)["storm"]
+        self.assertEqual(report["connected"], STORM.attempts, report)
+        self.assertGreater(report["400"], STORM.attempts // 10, report)
+        self.served_all_the_same(running)
+
+    def test_everything_at_once(self) -> None:
+        """All of that at the same time."""
+        running = self.abused()
+        storm = replace(STORM, attempts=3000, rate=300)
+        report = self.abuse(running, [*smaller(LORISES + READERS + ASKERS, 0.5), storm], least_s=10.0)
+        self.assertEqual(report["storm"]["connected"], storm.attempts, report)
+        self.served_all_the_same(running)
