@@ -14,6 +14,7 @@ from tqserver.errors import ClientFault, Fault, ServerFault
 from tqserver.fastcgi.scripts import Found, Identity
 from tqserver.fastcgi.usual import encode_pairs
 from tqserver.front.forward_fastcgi import FastCGIForwarder
+from tqserver.front.forward_http import Done
 from tqserver.http1.head import ResponseHead
 from tqserver.http1.sweep import Sweep
 from tqserver.plane.messages import Endpoint, FastCGITarget, WorkerRouting
@@ -83,6 +84,21 @@ class Attempt:
         return retryable
 
 
+def begin(
+    forwarder: FastCGIForwarder,
+    exchange: FakeExchange,
+    worker: WorkerRouting,
+    endpoint: Endpoint,
+    prefix: str,
+    done: Done,
+) -> None:
+    """Make an attempt, as the site does."""
+    attempt = forwarder.attempt(exchange, worker, endpoint, prefix, TOLD, done)
+    if attempt is not None:
+        exchange.when_over(attempt.exchange_over)
+        attempt.start()
+
+
 class ForwarderCase(TestCase):
     """A forwarder to a php-fpm that the test plays."""
 
@@ -119,7 +135,7 @@ class ForwarderCase(TestCase):
         """Give an exchange to the forwarder."""
         head = request_head(method, target, content_length=content_length)
         attempt = Attempt(FakeExchange(head, body=body, write_paused=write_paused))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/blog", TOLD, attempt.done)
+        begin(self.forwarder, attempt.exchange, WORKER, ENDPOINT, "/blog", attempt.done)
         return attempt
 
     def kept(self) -> Wire:
@@ -163,7 +179,7 @@ class AnswerTests(ForwarderCase):
         def done(fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
             order.append(f"done {status}")
 
-        self.forwarder.start(exchange, WORKER, ENDPOINT, "/blog", TOLD, done)
+        begin(self.forwarder, exchange, WORKER, ENDPOINT, "/blog", done)
         self.fpm.accept().answer(b"Status: 201\nA: b\n\n", b"body")
         self.assertEqual(order, ["done 201", "answer 4"])
         self.assertEqual((exchange.body, exchange.finished), (b"body", True))
@@ -197,7 +213,7 @@ class AnswerTests(ForwarderCase):
         endpoint = structs.replace(ENDPOINT, concurrency_max=2)
         attempts = [Attempt(FakeExchange(request_head(target=b"/blog/x.php"))) for _ in range(2)]
         for attempt in attempts:
-            self.forwarder.start(attempt.exchange, WORKER, endpoint, "/blog", TOLD, attempt.done)
+            begin(self.forwarder, attempt.exchange, WORKER, endpoint, "/blog", attempt.done)
         self.assertEqual((len(wire.records()) > 0, self.fpm.pending), (True, 1))
         wire.answer(b"A: b\n\n")
         self.fpm.accept().answer(b"A: b\n\n")
@@ -206,12 +222,12 @@ class AnswerTests(ForwarderCase):
     def test_whole_path(self) -> None:
         """A worker that wants whole paths has no mount prefix."""
         attempt = Attempt(FakeExchange(request_head(target=b"/admin/")))
-        self.forwarder.start(
+        begin(
+            self.forwarder,
             attempt.exchange,
             WorkerRouting(name="a", type="php", strip_prefix=False, fastcgi=WORKER.fastcgi),
             ENDPOINT,
             "/admin",
-            TOLD,
             attempt.done,
         )
         variables, _, _ = self.fpm.accept().request()
@@ -223,7 +239,7 @@ class AnswerTests(ForwarderCase):
         self.assertTrue(attempt.answered)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (301, b"/blog/admin/?x=1"))
         attempt = Attempt(FakeExchange(request_head(b"POST", b"//admin")))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/", TOLD, attempt.done)
+        begin(self.forwarder, attempt.exchange, WORKER, ENDPOINT, "/", attempt.done)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (308, b"/admin/"))
 
     def test_refused_path(self) -> None:

@@ -100,9 +100,6 @@ class FastCGIRequest:
     def start(self) -> None:
         """Begin."""
         exchange = self._exchange
-        exchange.when_over(self._client_left)
-        if self._state is OVER:
-            return
         body_bytes = exchange.head.content_length
         if body_bytes is not None:
             self._take(body_bytes)
@@ -122,10 +119,6 @@ class FastCGIRequest:
         return head.method in IDEMPOTENT and (self._spool is not None or head.content_length == 0)
 
     # What becomes of it, is the other half's affair.
-
-    def _client_left(self) -> None:
-        """The exchange is over; if it was not us who ended it, the client has left."""
-        raise NotImplementedError
 
     def _fail(self, fault: Fault, retryable: bool = False) -> None:
         """
