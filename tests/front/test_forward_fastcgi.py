@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from tests.fastcgi.fakes import FakeFPM, Wire
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.errors import ClientFault, Fault, ServerFault
+from tqserver.fastcgi.client import FastCGIConnection
 from tqserver.fastcgi.scripts import Found, Identity
 from tqserver.fastcgi.usual import encode_pairs
 from tqserver.front.forward_fastcgi import FastCGIForwarder
@@ -423,6 +424,24 @@ class FailureTests(ForwarderCase):
             self.fpm.refuse()
             self.assertEqual((attempt.fault.status, attempt.retryable), (502, True))
             self.assertEqual(attempt.exchange.events, [])
+
+    def test_mistake(self) -> None:
+        """A mistake of ours as a request begins ends it with 500, is logged, and costs nobody else anything."""
+
+        def fail(receiver: object, request: bytes, whole: bool) -> None:
+            raise RuntimeError("a mistake")
+
+        broken = self.start()
+        connection = FastCGIConnection.begin
+        self.patch(FastCGIConnection, "begin", lambda *args: fail(*args[1:]))
+        self.fpm.accept()
+        self.assertEqual((broken.fault.status, broken.retryable), (500, False))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.patch(FastCGIConnection, "begin", connection)
+        self.fpm.wires[-1].lose()
+        attempt = self.start()
+        self.fpm.accept().answer(b"A: b\n\n")
+        self.assertTrue(attempt.answered)
 
     def test_died_before(self) -> None:
         """php-fpm that dies before a byte of answer leaves the harmless to be repeated; after half a head, nothing."""

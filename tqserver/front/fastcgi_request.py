@@ -8,6 +8,7 @@ import enum
 from collections.abc import Callable
 from typing import Protocol as Shape
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..errors import Fault, ServerFault, Unreachable
@@ -22,6 +23,8 @@ from ..plane.messages import WorkerRouting
 from .exchange import IBodySink, IExchange
 from .forward_http import Done
 from .retry import IDEMPOTENT
+
+_log = Logger()
 
 Said = Callable[[str, str, str], None]
 """Told each line that came on STDERR: the worker's name, the request's id, the line."""
@@ -173,6 +176,15 @@ class FastCGIRequest:
         self._connection = connection
         self._state = REQUESTED
         connection.deadline = self._means.sweep.now + self._worker.request_timeout_s
+        try:
+            self._begin(connection)
+        except Exception:
+            # A mistake of ours, which would otherwise leave the exchange without an end.
+            _log.failure("beginning a FastCGI request")
+            if self._state is not OVER:
+                self._fail(ServerFault("Something went wrong on our side.", status=500))
+
+    def _begin(self, connection: FastCGIConnection) -> None:
         request, whole = self._opening, True
         if not self._bodiless:
             try:
