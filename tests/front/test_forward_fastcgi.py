@@ -11,9 +11,11 @@ from twisted.trial.unittest import TestCase
 from tests.fastcgi.fakes import FakeFPM, Wire
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.errors import ClientFault, Fault, ServerFault
+from tqserver.fastcgi.client import FastCGIConnection
 from tqserver.fastcgi.scripts import Found, Identity
 from tqserver.fastcgi.usual import encode_pairs
 from tqserver.front.forward_fastcgi import FastCGIForwarder
+from tqserver.front.forward_http import Done
 from tqserver.http1.head import ResponseHead
 from tqserver.http1.sweep import Sweep
 from tqserver.plane.messages import Endpoint, FastCGITarget, WorkerRouting
@@ -83,6 +85,21 @@ class Attempt:
         return retryable
 
 
+def begin(
+    forwarder: FastCGIForwarder,
+    exchange: FakeExchange,
+    worker: WorkerRouting,
+    endpoint: Endpoint,
+    prefix: str,
+    done: Done,
+) -> None:
+    """Make an attempt, as the site does."""
+    attempt = forwarder.attempt(exchange, worker, endpoint, prefix, TOLD, done)
+    if attempt is not None:
+        exchange.when_over(attempt.exchange_over)
+        attempt.start()
+
+
 class ForwarderCase(TestCase):
     """A forwarder to a php-fpm that the test plays."""
 
@@ -119,7 +136,7 @@ class ForwarderCase(TestCase):
         """Give an exchange to the forwarder."""
         head = request_head(method, target, content_length=content_length)
         attempt = Attempt(FakeExchange(head, body=body, write_paused=write_paused))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/blog", TOLD, attempt.done)
+        begin(self.forwarder, attempt.exchange, WORKER, ENDPOINT, "/blog", attempt.done)
         return attempt
 
     def kept(self) -> Wire:
@@ -163,7 +180,7 @@ class AnswerTests(ForwarderCase):
         def done(fault: Fault | None, retryable: bool, status: int = 0, /) -> None:
             order.append(f"done {status}")
 
-        self.forwarder.start(exchange, WORKER, ENDPOINT, "/blog", TOLD, done)
+        begin(self.forwarder, exchange, WORKER, ENDPOINT, "/blog", done)
         self.fpm.accept().answer(b"Status: 201\nA: b\n\n", b"body")
         self.assertEqual(order, ["done 201", "answer 4"])
         self.assertEqual((exchange.body, exchange.finished), (b"body", True))
@@ -197,7 +214,7 @@ class AnswerTests(ForwarderCase):
         endpoint = structs.replace(ENDPOINT, concurrency_max=2)
         attempts = [Attempt(FakeExchange(request_head(target=b"/blog/x.php"))) for _ in range(2)]
         for attempt in attempts:
-            self.forwarder.start(attempt.exchange, WORKER, endpoint, "/blog", TOLD, attempt.done)
+            begin(self.forwarder, attempt.exchange, WORKER, endpoint, "/blog", attempt.done)
         self.assertEqual((len(wire.records()) > 0, self.fpm.pending), (True, 1))
         wire.answer(b"A: b\n\n")
         self.fpm.accept().answer(b"A: b\n\n")
@@ -206,12 +223,12 @@ class AnswerTests(ForwarderCase):
     def test_whole_path(self) -> None:
         """A worker that wants whole paths has no mount prefix."""
         attempt = Attempt(FakeExchange(request_head(target=b"/admin/")))
-        self.forwarder.start(
+        begin(
+            self.forwarder,
             attempt.exchange,
             WorkerRouting(name="a", type="php", strip_prefix=False, fastcgi=WORKER.fastcgi),
             ENDPOINT,
             "/admin",
-            TOLD,
             attempt.done,
         )
         variables, _, _ = self.fpm.accept().request()
@@ -223,7 +240,7 @@ class AnswerTests(ForwarderCase):
         self.assertTrue(attempt.answered)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (301, b"/blog/admin/?x=1"))
         attempt = Attempt(FakeExchange(request_head(b"POST", b"//admin")))
-        self.forwarder.start(attempt.exchange, WORKER, ENDPOINT, "/", TOLD, attempt.done)
+        begin(self.forwarder, attempt.exchange, WORKER, ENDPOINT, "/", attempt.done)
         self.assertEqual((attempt.exchange.status, attempt.exchange.header(b"location")), (308, b"/admin/"))
 
     def test_refused_path(self) -> None:
@@ -407,6 +424,24 @@ class FailureTests(ForwarderCase):
             self.fpm.refuse()
             self.assertEqual((attempt.fault.status, attempt.retryable), (502, True))
             self.assertEqual(attempt.exchange.events, [])
+
+    def test_mistake(self) -> None:
+        """A mistake of ours as a request begins ends it with 500, is logged, and costs nobody else anything."""
+
+        def fail(receiver: object, request: bytes, whole: bool) -> None:
+            raise RuntimeError("a mistake")
+
+        broken = self.start()
+        connection = FastCGIConnection.begin
+        self.patch(FastCGIConnection, "begin", lambda *args: fail(*args[1:]))
+        self.fpm.accept()
+        self.assertEqual((broken.fault.status, broken.retryable), (500, False))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.patch(FastCGIConnection, "begin", connection)
+        self.fpm.wires[-1].lose()
+        attempt = self.start()
+        self.fpm.accept().answer(b"A: b\n\n")
+        self.assertTrue(attempt.answered)
 
     def test_died_before(self) -> None:
         """php-fpm that dies before a byte of answer leaves the harmless to be repeated; after half a head, nothing."""

@@ -202,7 +202,10 @@ class PHPCase(TestCase):
         exchange = FakeExchange(head, body=body, **options)  # type: ignore[arg-type]
         outcome = Outcome()
         told = self.words.variables(exchange, exchange.client_host, b"http", b"/blog")
-        self.forwarder.start(exchange, self.routing, self.endpoint, "/blog", told, outcome.done)
+        attempt = self.forwarder.attempt(exchange, self.routing, self.endpoint, "/blog", told, outcome.done)
+        assert attempt is not None
+        exchange.when_over(attempt.exchange_over)
+        attempt.start()
         return exchange, outcome
 
     @inlineCallbacks
@@ -482,7 +485,9 @@ class Busy:
                 self._ask(client)
 
         self.under_way += 1
-        self._forwarder.start(exchange, case.routing, self._endpoint, "/blog", told, done)
+        attempt = self._forwarder.attempt(exchange, case.routing, self._endpoint, "/blog", told, done)
+        assert attempt is not None
+        attempt.start()
 
     def stop(self) -> Deferred[None]:
         """Want nothing more."""

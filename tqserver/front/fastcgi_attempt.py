@@ -161,11 +161,12 @@ class FastCGIAttempt(FastCGIRequest):
             self._connection.resume_reading()
 
     def stopProducing(self) -> None:
-        """Never asked; C{when_over} tells."""
+        """Never asked; C{exchange_over} tells."""
 
     # The end.
 
-    def _client_left(self) -> None:
+    def exchange_over(self) -> None:
+        """The exchange has ended: if not by us, the client has left."""
         if self._state is not OVER:
             self._end()
             self._done(None, False)

@@ -8,6 +8,7 @@ import enum
 from collections.abc import Callable
 from typing import Protocol as Shape
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..errors import Fault, ServerFault, Unreachable
@@ -22,6 +23,8 @@ from ..plane.messages import WorkerRouting
 from .exchange import IBodySink, IExchange
 from .forward_http import Done
 from .retry import IDEMPOTENT
+
+_log = Logger()
 
 Said = Callable[[str, str, str], None]
 """Told each line that came on STDERR: the worker's name, the request's id, the line."""
@@ -100,9 +103,6 @@ class FastCGIRequest:
     def start(self) -> None:
         """Begin."""
         exchange = self._exchange
-        exchange.when_over(self._client_left)
-        if self._state is OVER:
-            return
         body_bytes = exchange.head.content_length
         if body_bytes is not None:
             self._take(body_bytes)
@@ -122,10 +122,6 @@ class FastCGIRequest:
         return head.method in IDEMPOTENT and (self._spool is not None or head.content_length == 0)
 
     # What becomes of it, is the other half's affair.
-
-    def _client_left(self) -> None:
-        """The exchange is over; if it was not us who ended it, the client has left."""
-        raise NotImplementedError
 
     def _fail(self, fault: Fault, retryable: bool = False) -> None:
         """
@@ -180,6 +176,15 @@ class FastCGIRequest:
         self._connection = connection
         self._state = REQUESTED
         connection.deadline = self._means.sweep.now + self._worker.request_timeout_s
+        try:
+            self._begin(connection)
+        except Exception:
+            # A mistake of ours, which would otherwise leave the exchange without an end.
+            _log.failure("beginning a FastCGI request")
+            if self._state is not OVER:
+                self._fail(ServerFault("Something went wrong on our side.", status=500))
+
+    def _begin(self, connection: FastCGIConnection) -> None:
         request, whole = self._opening, True
         if not self._bodiless:
             try:

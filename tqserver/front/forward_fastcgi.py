@@ -52,7 +52,7 @@ class FastCGIForwarder:
         self._finders: dict[tuple[str, str], ScriptFinder] = {}
         """By the worker's name and the prefix of the route."""
 
-    def start(
+    def attempt(
         self,
         exchange: IExchange,
         worker: WorkerRouting,
@@ -60,13 +60,14 @@ class FastCGIForwarder:
         prefix: str,
         told: list[bytes],
         done: Done,
-    ) -> None:
+    ) -> FastCGIAttempt | None:
         """
-        Make one attempt to have C{exchange} answered by C{endpoint}.
+        Prepare an attempt to have C{exchange} answered by C{endpoint}.
 
         @param prefix: the mount prefix of the route, such as C{/blog}, or C{/}.
         @param told: the variables that tell of the client, and the header fields.
         @param done: called exactly once, perhaps before this returns.
+        @return: what is to be started next; L{None} if it is done already.
         """
         try:
             finder = self._finders.get((worker.name, prefix))
@@ -75,15 +76,15 @@ class FastCGIForwarder:
             found = finder.find(exchange.head.path, self.sweep.now)
         except Fault as fault:
             done(fault, False)
-            return
+            return None
         if isinstance(found, MissingSlash):
             _add_slash(exchange)
             done(None, False)
-            return
+            return None
         pool = self._pools.get(endpoint.id)
         if pool is None or pool.endpoint is not endpoint:
             pool = self.pool(endpoint)
-        FastCGIAttempt(self, pool, exchange, worker, [*told, found.variables], done).start()
+        return FastCGIAttempt(self, pool, exchange, worker, [*told, found.variables], done)
 
     def _new_finder(self, worker: WorkerRouting, prefix: str) -> ScriptFinder:
         if worker.fastcgi is None:

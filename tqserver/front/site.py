@@ -325,7 +325,10 @@ class Site:
             exchange = self._dress(passage, worker, endpoint, now)
         try:
             if routing.protocol == "fastcgi":
-                self._fastcgi.start(exchange, routing, endpoint.spec, match.prefix, passage.lines, done)
+                fastcgi = self._fastcgi.attempt(exchange, routing, endpoint.spec, match.prefix, passage.lines, done)
+                if fastcgi is not None:
+                    passage.attempt = fastcgi
+                    fastcgi.start()
             else:
                 http = self._http
                 attempt = passage.attempt = Attempt(

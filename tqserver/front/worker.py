@@ -26,6 +26,7 @@ from .sticky import Homes, with_cookie
 from .waiting import WaitingLine
 
 if TYPE_CHECKING:
+    from .fastcgi_attempt import FastCGIAttempt
     from .forward_http import Attempt
 
 UNSAFE_TRIAL_S = 5.0
@@ -270,7 +271,7 @@ class Passage:
     lines: list[bytes] = []
     endpoint: EndpointState | None = None
     attempting = False
-    attempt: Attempt | None = None
+    attempt: Attempt | FastCGIAttempt | None = None
     tries = 0
     broken = 0
     waiting_since = 0.0
