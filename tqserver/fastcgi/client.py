@@ -146,11 +146,6 @@ class FastCGIConnection(Protocol):
         if on_made is not None:
             on_made(self)
 
-    @property
-    def usable(self) -> bool:
-        """Whether a request can be begun."""
-        return self._state is _IDLE
-
     # One request.
 
     def begin(self, receiver: Receiver, request: bytes, whole: bool) -> None:

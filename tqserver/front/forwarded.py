@@ -197,23 +197,14 @@ class Forwarding:
         The two things that are wanted of every request, whether or not it reaches a worker.
 
         @param peer: address of whoever opened the connection; empty for a UNIX socket.
-        @return: the request's id and the client's effective address (see L{client_address}).
+        @return: the request's id, and whom to call the client in logs and in C{REMOTE_ADDR}: the peer, or if that is a
+            trusted proxy, the last address of its C{X-Forwarded-For} that is not one too.
         """
         known = self._peers.get(peer) or self._peer(peer)
         if not known.trusted:
             return f"{self._id_prefix}{next(self._ids):x}", known.text
         claims = self._claims(head.headers)
         return claims.request_id.decode("ascii") or self.new_request_id(), self._client(claims.chain, known)
-
-    def client_address(self, head: RequestHead, peer: str) -> str:
-        """
-        Whom to call the client, in logs and in C{REMOTE_ADDR}: the peer, or if that is a trusted proxy, the
-        last address of its C{X-Forwarded-For} that is not one too.
-        """
-        known = self._peer(peer)
-        if not known.trusted:
-            return known.text
-        return self._client(self._claims(head.headers).chain, known)
 
     def rewrite(
         self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes, request_id: str = ""
