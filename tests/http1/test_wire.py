@@ -227,6 +227,17 @@ class ReaderTests(SynchronousTestCase):
             self.assertEqual(recorded.seen, seen)
             self.assertIsNotNone(recorded._fault)
 
+    def test_our_mistake(self) -> None:
+        """What goes wrong on our side is not called the client's fault, and is logged."""
+        for data in (GET, GET + GET, LENGTH):
+            recorded = Recorded()
+            recorded.sizes = None  # type: ignore[assignment]
+            recorded._read(data, HEAD_BYTES_MAX)
+            assert recorded._fault is not None
+            self.assertEqual(recorded._fault.status, 500)
+            (failure,) = self.flushLoggedErrors(AttributeError)
+            self.assertIn("append", failure.getErrorMessage())
+
     @settings(max_examples=300, derandomize=True, deadline=None)
     @given(st.lists(st.sampled_from([GET, LENGTH, CHUNKED, b"\r", b"\n", b"\r\n", b" ", b"GET /", b"\x00", b"0"])))
     def test_garbage_in_any_split(self, pieces: list[bytes]) -> None:

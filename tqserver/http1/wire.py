@@ -14,10 +14,14 @@ import enum
 import re
 
 import httptools
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from ..errors import ClientFault, Fault
+from ..errors import ClientFault, Fault, ServerFault
 from .chunked import ChunkReader
 from .strict import check_line_size, line_fault, line_so_far, request_line
+
+_log = Logger()
 
 _END = b"\r\n\r\n"
 
@@ -47,8 +51,11 @@ _NO_HEAD = (_CHUNKS, _AHEAD)
 """What is held back there is not of a head."""
 
 
-def _parser_fault(error: httptools.HttpParserError, head: bytes) -> ClientFault:
-    """What the parser does not understand, as the client is told."""
+def _parser_fault(error: httptools.HttpParserError, head: bytes) -> Fault:
+    """What the parser does not understand, as the client is told; or a mistake of whoever it called."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        _log.failure("reading a request", Failure(error.__context__ or error))
+        return ServerFault("Something went wrong on our side.", str(error), status=500)
     if "nvalid method" in str(error):
         # Well formed, as we know by now, but unknown, or another protocol's.
         return line_fault(head.partition(b"\r\n")[0])
@@ -169,7 +176,7 @@ class RequestWire:
                 at = self._read_length(data, at)
             if at < size:
                 self._cut(data, at, head_bytes_max)
-        except ClientFault as fault:
+        except Fault as fault:
             self._refuse_all(fault)
 
     def _parse(self, data: bytes) -> None:
