@@ -178,12 +178,23 @@ def framing(request: Request) -> int | None:
 def read_chunks(request: Request, data: bytes, at: int) -> tuple[Request, int] | None:
     """Read a chunked body and its trailer (section 7.1)."""
     request.chunked = True
+    found = read_coded(data, at, CHUNK)
+    if found is None:
+        return None
+    request.body, request.trailers, at = found
+    if {name for name, _ in request.trailers} & {"content-length", "transfer-encoding", "host"}:
+        raise Refused(f"trailer {request.trailers}")
+    return request, at
+
+
+def read_coded(data: bytes, at: int, chunk: re.Pattern[str]) -> tuple[bytes, list[tuple[str, str]], int] | None:
+    """Read a body, whose chunks begin with lines of this form, and its trailer."""
     body = []
     while True:
         end = data.find(b"\r\n", at)
         if end < 0:
             return None
-        size = CHUNK.fullmatch(data[at:end].decode("latin-1"))
+        size = chunk.fullmatch(data[at:end].decode("latin-1"))
         if size is None:
             raise Refused(f"chunk {data[at:end]!r}")
         at, length = end + 2, int(size[1], 16)
@@ -205,8 +216,4 @@ def read_chunks(request: Request, data: bytes, at: int) -> tuple[Request, int] |
             break
         lines.append(data[at:end].decode("latin-1"))
         at = end + 2
-    request.trailers = read_fields(lines)
-    if {name for name, _ in request.trailers} & {"content-length", "transfer-encoding", "host"}:
-        raise Refused(f"trailer {request.trailers}")
-    request.body = b"".join(body)
-    return request, at + 2
+    return b"".join(body), read_fields(lines), at + 2

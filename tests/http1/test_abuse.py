@@ -208,6 +208,24 @@ class PatienceTests(ConnectionCase):
         exchange.receive(Body())
         self.assertEqual(self.sent().count(b"100 Continue"), 1)
 
+    def test_nothing_begins_after_the_last(self) -> None:
+        """When an answer ends the connection while its request's body ends, what is behind that body is not begun."""
+
+        class Last(Body):
+            """Answers at once when the body is whole."""
+
+            def body_end(self) -> None:
+                answer(exchange)
+
+        self.connection.dataReceived(b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n")
+        exchange = self.recorder.exchanges[0]
+        exchange.receive(Last())
+        self.connection.dataReceived(b"ok" + GET + GET)
+        self.assertEqual(len(self.recorder.exchanges), 1)
+        self.assertTrue(exchange.over)
+        self.assertEqual(self.sent().count(b"HTTP/1.1 "), 1)
+        self.assertTrue(self.wire.disconnecting)
+
     def test_nothing_begins_after_a_cut(self) -> None:
         """When an answer was cut, what was sent behind its request is not begun."""
 

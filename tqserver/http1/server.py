@@ -399,6 +399,8 @@ class HTTPServerConnection(RequestReader, Protocol):
         self.factory.outbox.flush()
         transport.unregisterProducer()  # type: ignore[attr-defined]
         self._state = _State.LINGERING
+        # The end may come while a body is being read to its end: what is behind it is nobody's.
+        self._stop()
         self._expect_progress()
         if not unread:
             transport.loseConnection()
@@ -417,6 +419,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         if self._state is not _State.CLOSED and self.transport is not None:
             # The end of the connection comes in a later turn: nothing begins until then.
             self._state = _State.LINGERING
+            self._stop()
             self.deadline = NEVER
             self.transport.abortConnection()  # type: ignore[attr-defined]
 

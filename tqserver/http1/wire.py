@@ -134,6 +134,10 @@ class RequestWire:
         """Read nothing more, for a reason, of which the first counts."""
         if self._fault is None:
             self._fault = fault.bare()
+        self._stop()
+
+    def _stop(self) -> None:
+        """Read nothing more, not even the rest of what is being read."""
         self._place = _NOWHERE
         self._held = b""
         self._chunks = None
