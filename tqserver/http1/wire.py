@@ -68,7 +68,7 @@ class RequestWire:
 
     A subclass takes them: httptools calls its C{on_header} and C{on_headers_complete}, of which the last says with
     L{_expect} that a body follows, or with L{_refuse_all} that nothing more is wanted; nothing that these raise is
-    heard. Bodies go to L{_body_read} and L{_body_whole}, which may raise L{ClientFault}.
+    heard. Bodies go to L{_body_data} and L{_body_end}, which may raise L{ClientFault}.
 
     What is set for few connections, or late, is of the class until then: most connections are idle.
     """
