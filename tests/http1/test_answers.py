@@ -87,6 +87,20 @@ class HeadTests(AnswerCase):
         ):
             self.refused(line + b"\r\nContent-Length: 5\r\n\r\nhello")
 
+    def test_half_a_start_and_a_whole_one(self) -> None:
+        """What came first counts, also if what comes next would be an answer by itself."""
+        for length in range(1, 12):
+            self.connect()
+            answer = self.ask()
+            self.connection.dataReceived(FINAL[:length])
+            self.connection.dataReceived(FINAL)
+            self.assertIsNotNone(answer.fault, length)
+            self.connect()
+            answer = self.ask()
+            self.connection.dataReceived(FINAL[:length])
+            self.connection.dataReceived(FINAL[length:])
+            self.assertEqual((answer.body, answer.ended), (b"hello", True), length)
+
     def test_every_byte(self) -> None:
         """Names are tokens, values and reasons are text: no control character gets through, so no line can be added."""
         for value in range(256):

@@ -153,7 +153,7 @@ class HTTPClientConnection(Asking, Switching, Protocol):
         self._touched = True
         try:
             if self._state is _REQUESTED:
-                if not self._head_bytes and not data.startswith(PLAIN_STARTS):
+                if not self._head_bytes and (self._held or not data.startswith(PLAIN_STARTS)):
                     data = self._begun(data)
                 self._head_bytes += len(data)
             self._parser.feed_data(data)
