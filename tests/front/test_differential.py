@@ -7,12 +7,12 @@ L{tests.functional.test_differential} does the same with processes and sockets, 
 
 from __future__ import annotations
 
-from hypothesis import given, settings
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.functional import meaning
+from tests.functional.looking import look
 from tests.functional.mutations import CONVERSATIONS, CUTS, MUTATIONS, Meant, mutated, segments
 from tests.functional.strict_reader import Request, read
 from tests.http1.test_client import Answer
@@ -97,10 +97,16 @@ class Front:
 class DifferentialTests(SynchronousTestCase):
     """From the client's bytes to the worker's."""
 
-    @settings(max_examples=300, derandomize=True, deadline=None, database=None)
-    @given(CONVERSATIONS, CUTS)
-    def test_meant(self, conversation: list[Meant], cuts: list[int]) -> None:
+    def test_meant(self) -> None:
         """What a client sends in good order is written as it was meant."""
+        look(300, {"conversation": CONVERSATIONS, "cuts": CUTS}, self.check_meant)
+
+    def test_damaged(self) -> None:
+        """What was damaged is refused, or understood by everybody in the same way; the segments do not matter."""
+        look(500, {"conversation": CONVERSATIONS, "steps": MUTATIONS, "cuts": CUTS}, self.check_damaged)
+
+    def check_meant(self, conversation: list[Meant], cuts: list[int]) -> None:
+        """Send requests in good order."""
         front = Front()
         front.send(segments(b"".join(meant.on_the_wire() for meant in conversation), cuts))
         self.assertEqual(front.faults, [])
@@ -108,10 +114,8 @@ class DifferentialTests(SynchronousTestCase):
         self.assertEqual(list(map(meaning.of_request, written)), list(map(meaning.of_meant, conversation)))
         self.assertEqual(front.wire.value().count(b"HTTP/1.1 200 OK\r\n"), len(conversation))
 
-    @settings(max_examples=500, derandomize=True, deadline=None, database=None)
-    @given(CONVERSATIONS, MUTATIONS, CUTS)
-    def test_damaged(self, conversation: list[Meant], steps: list[tuple[str, int, object]], cuts: list[int]) -> None:
-        """What was damaged is refused, or understood by everybody in the same way; the segments do not matter."""
+    def check_damaged(self, conversation: list[Meant], steps: list[tuple[str, int, object]], cuts: list[int]) -> None:
+        """Send damaged requests."""
         data = mutated(b"".join(meant.on_the_wire() for meant in conversation), steps)
         expected, _, why = read(data)
         ends = bool(expected) and expected[-1].last

@@ -2,41 +2,19 @@
 Random requests, and random damage to them, through a real front: what the client meant and what the worker saw never
 differ, and nothing reaches the worker that a strict reader would refuse.
 
-The profile is short and always the same, unless C{TQSERVER_DIFFERENTIAL_S} says for how many seconds to look further,
-each time elsewhere.
+L{tests.functional.looking} says how far it looks.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Callable
-from typing import Any
-
-from hypothesis import given, seed, settings
-
 from tests.functional import meaning
+from tests.functional.looking import look
 from tests.functional.mutations import CONVERSATIONS, CUTS, MUTATIONS, Meant, mutated, segments
 from tests.functional.strict import Client, Ended, Note, Reply, StrictCase
 from tests.functional.strict_reader import Request, read
 
 EXAMPLES = {"meant": 150, "damaged": 700}
-"""Of the short profile."""
-
-BATCH = 400
-"""Examples of the long one at a time."""
-
-
-def look(examples: int, strategies: dict[str, Any], test: Callable[..., None]) -> None:
-    """Try random examples: so many that are always the same, or others for as long as is asked for."""
-    seconds = float(os.environ.get("TQSERVER_DIFFERENTIAL_S", "0")) / 2
-    fixed = settings(max_examples=examples, derandomize=True, deadline=None, database=None)
-    fixed(given(**strategies)(test))()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        free = settings(max_examples=BATCH, deadline=None, database=None)
-        seed(random.getrandbits(64))(free(given(**strategies)(test)))()
+"""At least."""
 
 
 class DifferentialTests(StrictCase):
