@@ -19,8 +19,14 @@ from typing import Any
 from tests.functional import strict_reader
 from tests.functional.running import WORKER_YAML, Running, RunningCase
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long the server may take to say something; generous, for machines that do other things besides."""
+
+PATIENT_YAML = """
+health: {interval_seconds: 30, timeout_ms: 20000, failures: 10}
+outlier: {failures: 0}
+"""
+"""A worker is not replaced because the machine is busy, nor left alone because it answers what it is told to."""
 
 WORKER = r'''
 """Takes down what comes, and answers with it."""
@@ -210,7 +216,7 @@ class StrictCase(RunningCase):
         """Files by worker, by path below its folder."""
         return {
             "app": {
-                "config/worker.yaml": WORKER_YAML,
+                "config/worker.yaml": WORKER_YAML + PATIENT_YAML,
                 "app.py": WORKER,
                 "strict_reader.py": Path(strict_reader.__file__).read_text(),
             }

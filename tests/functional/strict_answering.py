@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from tests.functional.running import Running
-from tests.functional.strict import Client, Ended, Reply, StrictCase
+from tests.functional.strict import PATIENT_YAML, Client, Ended, Reply, StrictCase
 
 EVIL = b"X-Evil: yes"
 """Stands in everything that must not get through."""
@@ -61,7 +61,7 @@ class AnswerCase(StrictCase):
     @classmethod
     def workers(cls) -> Mapping[str, Mapping[str, str]]:
         php = {
-            "config/worker.yaml": PHP_YAML,
+            "config/worker.yaml": PHP_YAML + PATIENT_YAML,
             "public/index.php": "<?php",
             "fpm.py": f"#!{sys.executable}\n{PHP}",
         }
