@@ -2,17 +2,14 @@
 The ledger: does a change lose a request? C{python -m bench.ledger}.
 
 A server on a copy of the example project is kept busy by clients in another process, which account for every request
-they send. Meanwhile sources are saved, configurations changed, instances added, taken away and killed. The account must
-balance with nothing lost; the exit status is 1 if it does not.
+they send. Meanwhile sources are saved, configurations changed, instances added, taken away and killed, and fronts
+replaced and killed. The account must balance with nothing lost; the exit status is 1 if it does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -21,58 +18,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 
+from bench.actions import SMALL, Actions, Round
 from bench.clients import Account, LostRequest, Order
-from bench.project import (
-    CHECKOUT,
-    KINDS,
-    ONE_INSTANCE,
-    STOP_S,
-    Project,
-    Unmet,
-    missing_tools,
-    number,
-    with_block,
-    worker_pids,
-)
+from bench.excuses import excused_by_fronts, excused_by_worker
+from bench.project import CHECKOUT, KINDS, STOP_S, Project, Unmet, missing_tools
 
-KILL_NOTICED_S = 1.0
-"""A POST written to a dead connection so soon after a kill may answer 502: nobody can know whether to repeat it."""
 QUIET_S = 0.5
 """Of load alone, before the first action and after the last."""
-SCALED_INSTANCES = 3
-
-
-@dataclass(frozen=True)
-class Round:
-    """How much is done; the saves are of each kind."""
-
-    go_saves: int = 20
-    bun_saves: int = 20
-    php_saves: int = 20
-    python_saves: int = 5
-    config_changes: int = 10
-    hang_ups: int = 5
-    scalings: int = 2
-    kills: int = 5
-    clients: int = 16
-    rate: float = 800.0
-    kinds: tuple[str, ...] = tuple(KINDS)
-    fronts: int | str = "auto"
-    seed: int = 1
-
-
-SMALL = Round(
-    go_saves=3,
-    bun_saves=3,
-    php_saves=3,
-    python_saves=2,
-    config_changes=2,
-    hang_ups=1,
-    scalings=1,
-    kills=2,
-    rate=400.0,
-)
-"""For a test: some seconds."""
 
 
 @dataclass
@@ -82,7 +34,8 @@ class Report:
 
     @ivar took_s: by action, the seconds of each time that it was done.
     @ivar lost: what should have been answered and was not.
-    @ivar excused: POSTs that a kill took with it; see L{KILL_NOTICED_S}.
+    @ivar excused: POSTs that the kill of a worker took with it (L{excused_by_worker}).
+    @ivar cut_off: what was on connections of a front that was killed (L{excused_by_fronts}).
     @ivar stop_code: the server's exit status.
     @ivar left: processes of workers that outlived it.
     """
@@ -91,6 +44,7 @@ class Report:
     took_s: dict[str, list[float]] = field(default_factory=dict)
     lost: list[LostRequest] = field(default_factory=list)
     excused: list[LostRequest] = field(default_factory=list)
+    cut_off: list[LostRequest] = field(default_factory=list)
     lost_count: int = 0
     load_s: float = 0.0
     stop_code: int = 0
@@ -172,114 +126,6 @@ class Load:
             raise Unmet(f"the clients said {line!r} instead of {wanted!r}")
 
 
-class Actions:
-    """What is done to the server while it is busy. Each action returns when its effect is there."""
-
-    def __init__(self, project: Project, load: Load, round: Round) -> None:
-        self._project = project
-        self._load = load
-        self._round = round
-        self._turn = 0
-        self._instances = dict.fromkeys(round.kinds, 1)
-        self.took_s: dict[str, list[float]] = {}
-        self.kills: list[tuple[str, float, float]] = []
-
-    def all(self) -> list[Callable[[], None]]:
-        """Everything that the round asks for, mixed."""
-        round = self._round
-        chance = random.Random(round.seed)
-        saves = {"go": round.go_saves, "bun": round.bun_saves, "php": round.php_saves, "python": round.python_saves}
-        singles: list[Callable[[], None]] = []
-        for kind in round.kinds:
-            singles += [self._saving(kind, rename=index % 2 == 1) for index in range(saves[kind])]
-        turns = [round.kinds[index % len(round.kinds)] for index in range(max(round.config_changes, round.kills))]
-        singles += [self._changing_config(kind) for kind in turns[: round.config_changes]]
-        singles += [self._killing(kind) for kind in turns[: round.kills]]
-        singles += [self._hanging_up] * round.hang_ups
-        scaled = [kind for kind in round.kinds if kind != "php"]  # php-fpm scales by itself
-        if scaled:
-            singles += [self._scaling(scaled[index % len(scaled)]) for index in range(round.scalings)]
-        chance.shuffle(singles)
-        return singles
-
-    def _timed(self, name: str, took_s: float) -> None:
-        self.took_s.setdefault(name, []).append(took_s)
-
-    def _saving(self, kind: str, *, rename: bool) -> Callable[[], None]:
-        def act() -> None:
-            version = self._project.save_version(kind, rename=rename)
-            how = "rename" if rename else "write"
-            self._timed(f"save {kind} ({how})", self._project.when_serves(kind, version))
-
-        return act
-
-    def _changing_config(self, kind: str) -> Callable[[], None]:
-        """A variable in the worker's environment: its process has to be replaced."""
-
-        def act() -> None:
-            self._turn += 1
-            before = number(self._project.worker(kind)["generation"])
-            self._edit_config(kind, f"environment:\n  LEDGER_TURN: turn-{self._turn}\n")
-            self._timed(
-                f"config {kind}", self._project.when_settled(kind, self._instances[kind], after_generation=before)
-            )
-
-        return act
-
-    def _scaling(self, kind: str) -> Callable[[], None]:
-        def act() -> None:
-            self._edit_config(kind, f"scaling:\n  min_workers: {SCALED_INSTANCES}\n  max_workers: {SCALED_INSTANCES}\n")
-            self._timed(f"scale up {kind}", self._project.when_settled(kind, SCALED_INSTANCES))
-            self._edit_config(kind, ONE_INSTANCE)
-            self._timed(f"scale down {kind}", self._project.when_settled(kind, 1))
-
-        return act
-
-    def _edit_config(self, kind: str, block: str) -> None:
-        """Replace a top-level block of the worker's configuration."""
-        name = f"workers/{KINDS[kind].worker}/config/worker.yaml"
-        text = self._project.file(name).read_text()
-        self._project.replace(name, with_block(text, block), rename=self._turn % 2 == 0)
-
-    def _hanging_up(self) -> None:
-        """
-        Save a source and send HUP at once: the watcher and HUP both want that build, and one of them is enough.
-        """
-        kind = self._round.kinds[0]
-        version = self._project.save_version(kind, rename=True)
-        self._project.hang_up()
-        self._timed("HUP", self._project.when_serves(kind, version))
-
-    def _killing(self, kind: str) -> Callable[[], None]:
-        """Kill an instance that has nothing to do but kept connections."""
-
-        def act() -> None:
-            self._project.when_settled(kind, self._instances[kind])
-            self._load.hold(kind)
-            pid = worker_pids(self._project.worker(kind))[0]
-            killed = time.monotonic()
-            os.kill(pid, signal.SIGKILL)
-            self._load.release(kind)
-            self.kills.append((kind, killed, killed + KILL_NOTICED_S))
-            self._project.when(
-                f"another process of {KINDS[kind].worker}",
-                lambda: pid not in worker_pids(self._project.worker(kind)),
-            )
-            self._project.when_settled(kind, self._instances[kind])
-            self._timed(f"kill -9 {kind}", time.monotonic() - killed)
-
-        return act
-
-
-def excused_by_kill(lost: LostRequest, kills: list[tuple[str, float, float]]) -> bool:
-    """Whether a kill explains this: a POST to the killed worker that was answered with 502 just then."""
-    return (
-        lost.method == "POST"
-        and lost.how == "502"
-        and any(kind == lost.kind and lost.ended >= since and lost.began <= until for kind, since, until in kills)
-    )
-
-
 def run(round: Round, say: Callable[[str], None] = print) -> Report:
     """
     Do a round.
@@ -304,7 +150,7 @@ def run(round: Round, say: Callable[[str], None] = print) -> Report:
             report.account = load.account()
             report.load_s = time.monotonic() - began
         report.took_s = actions.took_s
-        _judge(report, actions.kills)
+        _judge(report, actions)
         if problem is None:
             try:
                 report.stop_code, report.stop_s, report.left = project.stop()
@@ -318,10 +164,12 @@ def run(round: Round, say: Callable[[str], None] = print) -> Report:
     return report
 
 
-def _judge(report: Report, kills: list[tuple[str, float, float]]) -> None:
+def _judge(report: Report, actions: Actions) -> None:
     for lost in report.account.lost:
-        (report.excused if excused_by_kill(lost, kills) else report.lost).append(lost)
-    report.lost_count = report.account.lost_count - len(report.excused)
+        (report.excused if excused_by_worker(lost, actions.kills) else report.lost).append(lost)
+    report.cut_off = excused_by_fronts(report.lost, actions.front_kills)
+    report.lost = [lost for lost in report.lost if lost not in report.cut_off]
+    report.lost_count = report.account.lost_count - len(report.excused) - len(report.cut_off)
 
 
 def table(report: Report) -> str:
@@ -333,7 +181,8 @@ def table(report: Report) -> str:
         *(f"  {how:<15} {count}" for how, count in account.broken.items()),
         f"slowest           {account.slowest_s * 1000:.0f} ms",
         f"lost              {report.lost_count}",
-        f"POSTs lost to a kill -9 (allowed)  {len(report.excused)}",
+        f"POSTs lost to a kill -9 of a worker (allowed)      {len(report.excused)}",
+        f"requests lost to a kill -9 of a front (allowed)    {len(report.cut_off)}",
         f"stop              exit {report.stop_code} after {report.stop_s * 1000:.0f} ms",
         f"left over         {report.left or 'no process'}",
         "",
@@ -355,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--small", action="store_true", help="a short round, as the tests do")
     counts = ("go_saves", "bun_saves", "php_saves", "python_saves", "config_changes", "hang_ups", "scalings", "kills")
-    for name in (*counts, "clients", "seed"):
+    for name in (*counts, "replacements", "front_kills", "clients", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     parser.add_argument("--rate", type=float, metavar="N", help="requests per second of all clients; 0: no limit")
     parser.add_argument("--fronts", help="number of front processes, or auto")

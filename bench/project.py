@@ -271,9 +271,9 @@ class Project:
         lines = (self.directory / "server.out").read_text(errors="replace").splitlines()
         return "\n".join(lines[-lines_max:])
 
-    def hang_up(self) -> None:
-        """Send HUP."""
-        os.kill(self.pid, signal.SIGHUP)
+    def signal(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal."""
+        os.kill(self.pid, number)
 
     def stop(self) -> tuple[int, float, tuple[int, ...]]:
         """
@@ -323,6 +323,12 @@ class Project:
         workers = self.status()["workers"]
         assert isinstance(workers, list)
         return workers
+
+    def status_fronts(self) -> list[Status]:
+        """The fronts in the status."""
+        fronts = self.status()["fronts"]
+        assert isinstance(fronts, list)
+        return fronts
 
     def worker(self, kind: str) -> Status:
         """One worker in the status."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.clients import Account, LostRequest, next_call
-from bench.ledger import Report, excused_by_kill, table
+from bench.excuses import FrontKill, WorkerKill, excused_by_fronts, excused_by_worker
+from bench.ledger import Report, table
 from bench.project import KINDS, with_block
 from bench.wire import Response
 
@@ -18,12 +19,12 @@ LOST = LostRequest("go", "POST", "/echo", "502", "", began=10.0, ended=10.1)
 class ExcuseTests(SynchronousTestCase):
     """Of the kills alone, a POST may be lost."""
 
-    kills = [("go", 10.05, 11.05)]
+    kills = [WorkerKill("go", 10.05)]
 
     def test_post_to_the_killed(self) -> None:
         """A POST that was under way at the kill, or began just after it, is excused."""
-        self.assertTrue(excused_by_kill(LOST, self.kills))
-        self.assertTrue(excused_by_kill(replace(LOST, began=11.0, ended=12.0), self.kills))
+        self.assertTrue(excused_by_worker(LOST, self.kills))
+        self.assertTrue(excused_by_worker(replace(LOST, began=11.0, ended=12.0), self.kills))
 
     def test_nothing_else(self) -> None:
         """Not a GET, not another worker's, not a reset or a 503, not before or long after."""
@@ -35,7 +36,36 @@ class ExcuseTests(SynchronousTestCase):
             replace(LOST, began=9.0, ended=10.0),
             replace(LOST, began=11.1, ended=11.2),
         ):
-            self.assertFalse(excused_by_kill(other, self.kills), other)
+            self.assertFalse(excused_by_worker(other, self.kills), other)
+
+
+class FrontExcuseTests(SynchronousTestCase):
+    """Of the kill of a front, what was on its connections may be lost."""
+
+    cut = replace(LOST, how="reset", method="GET")
+
+    def test_on_its_connections(self) -> None:
+        """A request whose connection broke at the kill or right after it is excused, whatever its method."""
+        kills = [FrontKill(10.05, 3)]
+        lost = [self.cut, replace(self.cut, how="cut"), replace(self.cut, began=10.5, ended=10.6)]
+        self.assertEqual(excused_by_fronts(lost, kills), lost)
+
+    def test_no_more_than_it_had(self) -> None:
+        """No more are excused than it had connections, and none twice."""
+        lost = [replace(self.cut, path=f"/{number}") for number in range(5)]
+        self.assertEqual(excused_by_fronts(lost, [FrontKill(10.05, 2)]), lost[:2])
+        self.assertEqual(excused_by_fronts(lost, [FrontKill(10.05, 2), FrontKill(10.06, 2)]), lost[:4])
+
+    def test_nothing_else(self) -> None:
+        """Not an answer of ours, not a refusal, not a timeout, not before or long after."""
+        for other in (
+            replace(self.cut, how="502"),
+            replace(self.cut, how="refused"),
+            replace(self.cut, how="timeout"),
+            replace(self.cut, began=9.0, ended=10.0),
+            replace(self.cut, began=10.6, ended=10.7),
+        ):
+            self.assertEqual(excused_by_fronts([other], [FrontKill(10.05, 9)]), [], other)
 
 
 class ReportTests(SynchronousTestCase):

@@ -6,7 +6,8 @@ import os
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from bench.ledger import SMALL, run, table
+from bench.actions import SMALL
+from bench.ledger import run, table
 from bench.project import missing_tools
 
 
