@@ -41,7 +41,7 @@ def parse(data: bytes) -> list[Record]:
     """All records of some bytes, which must end with one."""
     parser = RecordParser()
     found = parser.feed(data)
-    assert parser.between_records
+    assert not parser.pending
     return found
 
 
@@ -120,7 +120,7 @@ class RecordParserTests(SynchronousTestCase):
             at += cut
         found += parser.feed(data[at:])
         self.assertEqual(found, sent)
-        self.assertTrue(parser.between_records)
+        self.assertFalse(parser.pending)
 
     def test_byte_by_byte(self) -> None:
         """Also one byte at a time."""

@@ -238,7 +238,7 @@ class FastCGIConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         receiver = self._receiver
-        if receiver is not None and self._parser.between_records:
+        if receiver is not None and not self._parser.pending:
             output = usual_output(data)
             if output is not None:
                 self._end(receiver, True)
@@ -271,7 +271,7 @@ class FastCGIConnection(Protocol):
                     receiver.error_output(record.content)
             elif kind is RecordType.END_REQUEST:
                 check_end(record.content)
-                self._end(receiver, index == len(records) - 1 and self._parser.between_records)
+                self._end(receiver, index == len(records) - 1 and not self._parser.pending)
                 receiver.ended(b"".join(output))
                 return
             else:

@@ -229,16 +229,13 @@ class RecordParser:
 
     What it keeps is less than one record, which is less than 66 KB. A stream that was garbage once stays
     garbage.
+
+    @ivar pending: a record that has begun and is not whole.
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.pending = bytearray()
         self._fault: UpstreamFault | None = None
-
-    @property
-    def between_records(self) -> bool:
-        """Whether no record has begun that is not whole."""
-        return not self._buffer
 
     def feed(self, data: bytes) -> list[Record]:
         """
@@ -251,9 +248,9 @@ class RecordParser:
         if self._fault is not None:
             raise self._fault
         source: bytes | bytearray = data
-        if self._buffer:
-            self._buffer += data
-            source = self._buffer
+        if self.pending:
+            self.pending += data
+            source = self.pending
         records: list[Record] = []
         at = 0
         size = len(source)
@@ -261,7 +258,7 @@ class RecordParser:
             version, number, request_id, length, padding = _HEADER.unpack_from(source, at)
             type = _TYPES.get(number)
             if version != VERSION or type is None:
-                self._buffer.clear()
+                self.pending.clear()
                 self._fault = _garbage(f"a record of version {version} and type {number}")
                 raise self._fault
             content = at + HEADER_BYTES
@@ -271,7 +268,7 @@ class RecordParser:
             records.append(Record(type, request_id, bytes(source[content : content + length])))
             at = end
         if source is data:
-            self._buffer += data[at:]
+            self.pending += data[at:]
         elif at:
-            del self._buffer[:at]
+            del self.pending[:at]
         return records

@@ -112,7 +112,7 @@ class FastCGIAttempt(FastCGIRequest):
         """All of the response has come at once."""
         exchange = self._exchange
         try:
-            found = self._read_head(data)
+            found = read_head(data) if self._head_parser is None else self._read_head(data)
             if found is None:
                 raise UpstreamFault("The application broke off.", "its answer has no header")
             head, body = found

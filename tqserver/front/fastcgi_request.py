@@ -137,15 +137,15 @@ class FastCGIRequest:
         exchange = self._exchange
         variables = self._variables
         variables += request_variables(exchange.head, exchange.client_port, body_bytes)
+        bodiless = self._bodiless = not body_bytes
         try:
-            self._bodiless = not body_bytes
-            self._opening = opening(variables, self._bodiless)
+            self._opening = opening(variables, bodiless)
         except Fault as fault:
             self._fail(fault)
             return
         # A kept connection may be closing at this very moment: php-fpm does so after pm.max_requests. A
         # request that cannot be repeated is never exposed to that.
-        self._connect(fresh=not self._repeatable)
+        self._connect(not (bodiless or self._spool is not None) or exchange.head.method not in IDEMPOTENT)
 
     def _connect(self, fresh: bool) -> None:
         self._state = WAITING
@@ -177,32 +177,33 @@ class FastCGIRequest:
         self._state = REQUESTED
         connection.deadline = self._means.sweep.now + self._worker.request_timeout_s
         try:
-            self._begin(connection)
+            if self._bodiless:
+                connection.begin(self, self._opening, True)  # type: ignore[arg-type]  # See below.
+            else:
+                self._begin_with_body(connection)
         except Exception:
             # A mistake of ours, which would otherwise leave the exchange without an end.
             _log.failure("beginning a FastCGI request")
             if self._state is not OVER:
                 self._fail(ServerFault("Something went wrong on our side.", status=500))
 
-    def _begin(self, connection: FastCGIConnection) -> None:
-        request, whole = self._opening, True
-        if not self._bodiless:
-            try:
-                body, whole = self._first_of_body()
-            except Fault as fault:
-                self._fail(fault)
-            if self._connection is None:
-                # It has failed, and nothing was sent.
-                connection.close()
-                return
-            request += stdin(REQUEST_ID, body)
-            if whole:
-                request += stdin_end(REQUEST_ID)
+    # The request's body.
+
+    def _begin_with_body(self, connection: FastCGIConnection) -> None:
+        try:
+            body, whole = self._first_of_body()
+        except Fault as fault:
+            self._fail(fault)
+        if self._connection is None:
+            # It has failed, and nothing was sent.
+            connection.close()
+            return
+        request = self._opening + stdin(REQUEST_ID, body)
+        if whole:
+            request += stdin_end(REQUEST_ID)
         connection.begin(self, request, whole)  # type: ignore[arg-type]  # With its other half it is a receiver.
         if not whole and self._spool is not None:
             self._pump()
-
-    # The request's body.
 
     def _first_of_body(self) -> tuple[bytes, bool]:
         """
