@@ -338,8 +338,7 @@ class Site:
         except Exception:
             # A mistake of ours with one request: it must still give the endpoint back and be answered.
             _log.failure("forwarding {target!r}", target=passage.exchange.head.target)
-            if passage.attempting:
-                done(ServerFault("Something went wrong on our side.", status=500), False)
+            done(ServerFault("Something went wrong on our side.", status=500), False)
 
     def _dress(self, passage: Passage, worker: Worker, endpoint: EndpointState, now: float) -> IExchange:
         """What is to be done about the requests of some workers when an endpoint was chosen."""
@@ -363,6 +362,9 @@ class Site:
         @param status: of the answer, if the exchange does not have it yet.
         """
         worker, exchange, endpoint = passage.worker, passage.exchange, passage.endpoint
+        if not passage.attempting:
+            # It broke as it began and was ended then, and has come to its own end now.
+            return
         assert worker is not None and endpoint is not None
         now = self.reactor.seconds()
         passage.attempting = False
