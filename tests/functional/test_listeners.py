@@ -28,8 +28,8 @@ def named(name: str, yaml: str) -> dict[str, dict[str, str]]:
 
 
 SETTLED_S = 2.5
-"""When nobody was answered for so long, nobody will be. The kernel repeats a SYN that the worker's short backlog did not
-take after one second."""
+"""When nobody was answered for so long, nobody will be. The kernel repeats a SYN that the worker's short backlog did
+not take after one second."""
 
 
 class FewDescriptors(Running):
