@@ -11,6 +11,7 @@ from tests.front.fakes import FakeExchange, request_head
 from tests.front.test_site import SiteCase, endpoint
 from tqserver.errors import ClientFault
 from tqserver.front.breaker import REST_S
+from tqserver.front.waking import WOKEN_MAX
 from tqserver.plane.messages import Drained, FastCGITarget, HTTPSettings, Route, Routing, Wanted, WorkerRouting
 
 
@@ -249,8 +250,37 @@ class FairnessTests(SiteCase):
         exchanges = [self.ask() for _ in range(1500)]
         target = FastCGITarget(document_root="/nonexistent", front_controller="")
         self.route(endpoint(1), protocol="fastcgi", fastcgi=target)
+        self.reactor.advance(0)
         self.assertEqual({exchange.status for exchange in exchanges}, {500})
         self.assertEqual(self.site.load().endpoints[0].in_flight, 0)
+
+    def test_little_by_little(self) -> None:
+        """Of many that wait some are given to an endpoint at once and the others in the next turns, in their order."""
+        self.route()
+        many = 2 * WOKEN_MAX + 1
+        exchanges = [self.ask(b"/api/%d" % number) for number in range(many)]
+        self.route(endpoint(1))
+        self.assertEqual(self.opening, WOKEN_MAX)
+        self.reactor.advance(0)
+        self.assertEqual(self.opening, many)
+        for number in range(many):
+            wire = self.connect()
+            self.assertTrue(wire.value().startswith(b"GET /%d " % number))
+            self.reply(wire)
+        self.assertTrue(all(exchange.finished for exchange in exchanges))
+
+    def test_many_sent_away(self) -> None:
+        """Of many that wait in vain all are sent away soon, and at once if the worker is removed."""
+        for closed in ("It is held.", ""):
+            self.route()
+            exchanges = [self.ask() for _ in range(2 * WOKEN_MAX + 1)]
+            if closed:
+                self.route(closed=closed)
+                self.assertEqual(sum(exchange.status == 503 for exchange in exchanges), WOKEN_MAX)
+                self.reactor.advance(0)
+            else:
+                self.site.apply(Routing(version=self.version + 1))
+            self.assertEqual({exchange.status for exchange in exchanges}, {503})
 
     def test_our_own_mistake(self) -> None:
         """A mistake of ours in forwarding is a 500 and gives the endpoint back."""

@@ -43,6 +43,9 @@ RECEIVE_BYTES = 4096
 """The receive buffer of a slow reader; the kernel doubles it."""
 
 
+BLOCK = b"tqserver" * 8192
+
+
 @dataclass(frozen=True)
 class Crowd:
     """
@@ -141,6 +144,22 @@ class DripsBody(Client):
         return True
 
 
+class Pours(Client):
+    """Sends as much of a body as it can, to whoever reads it or not."""
+
+    def begin(self) -> None:
+        self.ask("POST", "Content-Length: 1000000000\r\n")
+        self.step()
+
+    def step(self) -> bool:
+        try:
+            while self.connection.send(BLOCK):
+                pass
+        except BlockingIOError:
+            pass
+        return True
+
+
 class Deaf(Client):
     """Asks and never reads the answer. When the server has given it up, it comes back."""
 
@@ -199,6 +218,7 @@ BEHAVIOURS: dict[str, type[Client]] = {
     "mute": Mute,
     "drips head": DripsHead,
     "drips body": DripsBody,
+    "pours": Pours,
     "deaf": Deaf,
     "sips": Sips,
     "asks": Asks,

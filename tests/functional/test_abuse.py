@@ -8,6 +8,8 @@ for a core, which is told apart (L{tests.functional.neighbours.Sample}).
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,9 +27,12 @@ P99_S = 0.050
 CLIENT_KIB = 12
 """Of each abuser that neither sends nor takes much: its connection, a part of a head, one to a worker."""
 
-READER_KIB = 256
-"""Of each that does not take its answer: what a worker sends before it is stopped (L{READ_AHEAD_BYTES}), doubled by the
-kernel, and what waits to be written before (L{BUFFER_BYTES_HIGH}), with what an allocator wastes."""
+BUFFERING = ("deaf", "sips", "pours")
+
+BUFFER_KIB = 256
+"""Of each for whom something is kept that nobody takes: what a worker sends before it is stopped (C{READ_AHEAD_BYTES},
+doubled by the kernel) and what may wait to be written (C{BUFFER_BYTES_HIGH}), or a body likewise, and what is wasted of
+that."""
 
 SLACK_KIB = 8 * 1024
 """Of the fronts together: what is loaded when it is needed first, and what the allocator does not give back."""
@@ -86,7 +91,13 @@ async def main():
 asyncio.run(main())
 '''
 
-YAML = "path: /{name}\ntype: python\nrequest_timeout_seconds: 2\nscaling: {{max_workers: 1}}\n"
+YAML = """
+path: /{name}
+type: python
+request_timeout_seconds: 2
+scaling: {{max_workers: 1}}
+restart: {{backoff_initial_ms: 2000}}
+"""
 
 SERVER = """
 read_timeout_seconds: 3
@@ -159,7 +170,7 @@ class AbuseCase(RunningCase):
     def flat(self, memory: Memory, crowds: Sequence[Crowd], began: float, ended: float, story: str) -> None:
         """See that the fronts kept to their bound, and that it was not only a question of time."""
         bound_kib = SLACK_KIB + sum(
-            crowd.count * (READER_KIB if crowd.path == "/bad/large" else CLIENT_KIB) for crowd in crowds
+            crowd.count * (BUFFER_KIB if crowd.behaviour in BUFFERING else CLIENT_KIB) for crowd in crowds
         )
         self.assertLess(memory.grown_kib(), bound_kib, story)
         middle = (began + ended) / 2
@@ -199,7 +210,11 @@ ASKERS = (
     Crowd("garbage", "asks", 25, "/bad/garbage", rate=50),
 )
 
-STORM = Crowd("storm", "hasty", 1000, "/good/", period_s=0.4, attempts=20_000, rate=1500)
+POUR = Crowd("pour", "pours", 50, "/bad/body", rate=25)
+
+BACK = Crowd("back", "asks", 600, "/bad/", attempts=600, rate=600)
+
+STORM = Crowd("storm", "hasty", 1000, "/good/", period_s=0.4, attempts=20_000, rate=1600)
 
 
 class AbuseTests(AbuseCase):
@@ -211,7 +226,7 @@ class AbuseTests(AbuseCase):
         sent away in time, whoever else is served notices nothing, and nothing piles up.
         """
         running = self.abused()
-        report = self.abuse(running, [*LORISES, *READERS], least_s=10.0)
+        report = self.abuse(running, [*LORISES, *READERS], least_s=9.0)
         self.assertGreater(report["head"]["408"], 500)
         self.assertGreater(report["mute"]["sent away"], 300)
         for name in ("deaf", "sips"):
@@ -219,14 +234,26 @@ class AbuseTests(AbuseCase):
         self.served_all_the_same(running)
 
     def test_bad_workers(self) -> None:
-        """A worker that answers a byte a second, never, with a reset or with garbage harms only who asks for it."""
+        """
+        A worker that answers a byte a second, never, with a reset or with garbage, or that reads no bodies, harms only
+        who asks for it.
+        """
         running = self.abused()
-        report = self.abuse(running, ASKERS, least_s=8.0)
+        report = self.abuse(running, [*ASKERS, POUR], least_s=8.0)
         self.assertEqual(report["trickle"]["200"], 100)
         self.assertGreater(report["never"]["504"], 200)
         for name in ("reset", "garbage"):
             self.assertGreater(report[name]["502"], 50)
             self.assertEqual(report[name]["200"], 0)
+        self.assertGreater(report["pour"]["504"], 50)
+        self.served_all_the_same(running)
+
+    def test_worker_comes_back(self) -> None:
+        """When a worker has died and is there again, the hundreds that have waited for it do not make others wait."""
+        running = self.abused()
+        os.kill(int(str(running.instances("bad")[0]["pid"])), signal.SIGKILL)
+        report = self.abuse(running, [BACK], least_s=5.0)["back"]
+        self.assertEqual((report["200"], report["connected"]), (BACK.attempts, BACK.attempts))
         self.served_all_the_same(running)
 
     def test_many_connections(self) -> None:
@@ -240,7 +267,7 @@ class AbuseTests(AbuseCase):
     def test_everything_at_once(self) -> None:
         """All of that at the same time."""
         running = self.abused()
-        storm = replace(STORM, attempts=3000, rate=300)
-        report = self.abuse(running, [*smaller(LORISES + READERS + ASKERS, 0.5), storm], least_s=10.0)
+        storm = replace(STORM, attempts=2400, rate=300)
+        report = self.abuse(running, [*smaller(LORISES + READERS + ASKERS, 0.5), POUR, storm], least_s=9.0)
         self.assertEqual(report["storm"]["connected"], storm.attempts, report)
         self.served_all_the_same(running)

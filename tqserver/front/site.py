@@ -131,7 +131,7 @@ class Site:
         for name, state in list(self._workers.items()):
             if name not in named:
                 removed += state.update(without_worker(state.routing), routing.secret)
-                self._waking.wake(state)
+                self._waking.send_away(state)
                 self._sweep.discard(state.line)
                 state.cancel_calls()
                 self._forget_if_empty(name, state)
