@@ -11,11 +11,6 @@ from attrs import frozen
 
 from ..plane.messages import Route
 
-PATHS_REMEMBERED_MAX = 4096
-"""Paths whose route is known already; when there are more, all are forgotten and it begins anew."""
-
-PATH_BYTES_REMEMBERED_MAX = 256
-
 _ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -54,7 +49,6 @@ class RouteTable:
             key = route.prefix.rstrip("/").encode("utf-8")
             self._hosts.setdefault(host, {})[key] = (route.worker, route.prefix)
         self._any = self._hosts.pop(b"", {})
-        self._remembered: dict[bytes, Match | None] = {}
         self._depth = max((key.count(b"/") for table in [self._any, *self._hosts.values()] for key in table), default=0)
 
     def match(self, host: bytes, path: bytes) -> Match | None:
@@ -70,15 +64,12 @@ class RouteTable:
                 found = self._longest(table, path)
                 if found is not None:
                     return found
-        remembered = self._remembered
-        if path in remembered:
-            return remembered[path]
-        found = self._longest(self._any, path)
-        if len(path) <= PATH_BYTES_REMEMBERED_MAX:
-            if len(remembered) >= PATHS_REMEMBERED_MAX:
-                remembered.clear()
-            remembered[path] = found
-        return found
+        return self._longest(self._any, path)
+
+    @property
+    def by_host(self) -> bool:
+        """Whether it matters which host a request is for."""
+        return bool(self._hosts)
 
     def _longest(self, table: dict[bytes, tuple[str, str]], path: bytes) -> Match | None:
         if not table:

@@ -17,7 +17,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from ..errors import ClientFault, Fault, ScarceFault, ServerFault, Unreachable, UpstreamFault
-from ..http1.head import ResponseHead
+from ..http1.head import RequestHead, ResponseHead
 from ..http1.outbox import Outbox
 from ..http1.sweep import Sweep
 from ..plane.messages import (
@@ -37,8 +37,9 @@ from .forward_http import Attempt, HTTPForwarder, IReactor
 from .forwarded import Forwarding
 from .offload import offload_of
 from .pages import error_response
-from .routes import RouteTable
+from .routes import Match, RouteTable
 from .static import ALLOW, StaticFiles
+from .static_places import Places
 from .static_roots import MakeNotifier
 from .sticky import with_cookie
 from .told_cgi import CGIWords
@@ -53,6 +54,14 @@ CLIENT_LEFT = 499
 
 _NOT_COUNTED = frozenset([101, CLIENT_LEFT])
 """Statuses of exchanges whose end says nothing of their worker. What was switched was counted when it was."""
+
+PATHS_REMEMBERED_MAX = 4096
+"""Paths whose destination is known; when there are more, all are forgotten and it begins anew."""
+
+PATH_BYTES_REMEMBERED_MAX = 256
+
+_Destination = tuple[Match | None, Worker | None, Places]
+"""The route of a request, its worker, and where a file may lie that it means."""
 
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
@@ -110,6 +119,8 @@ class Site:
         self._forwarding = Forwarding((), os.urandom)
         self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(())
+        self._destinations: dict[bytes, _Destination] = {}
+        """By path, as long as the host does not matter."""
         self._health_path: bytes | None = None
         self._in_flight_max = 0
 
@@ -122,6 +133,7 @@ class Site:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
             self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(routing.routes)
+        self._destinations.clear()
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
         self._static.catalogue.update(routing)
@@ -145,6 +157,7 @@ class Site:
             known.offload = offload_of(worker_routing, self._static)
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
             known.settle()
+        self._destinations.clear()
         self.tunnels.settle(routing, removed)
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
@@ -199,8 +212,7 @@ class Site:
     def serve(self, exchange: IExchange) -> None:
         """Take care of an exchange until it is over."""
         head = exchange.head
-        match = self._table.match(head.host, head.path)
-        worker = self._workers.get(match.worker) if match is not None else None
+        match, worker, places = self._destinations.get(head.path) or self._find(head)
         peer = exchange.client_host
         exchange.request_id, exchange.client_host = self._forwarding.identify(head, peer)
         passage = Passage(exchange, worker, match)
@@ -208,7 +220,7 @@ class Site:
         self.in_flight += 1
         exchange.when_over(partial(self._over, passage))
         try:
-            self._route(passage, peer)
+            self._route(passage, peer, places)
         except Fault as fault:
             if isinstance(fault, ScarceFault):
                 self._make_room()
@@ -217,7 +229,21 @@ class Site:
             _log.failure("serving {target!r}", target=head.target)
             self._answer_fault(passage, ServerFault("Something went wrong on our side.", status=500))
 
-    def _route(self, passage: Passage, peer: str) -> None:
+    def _find(self, head: RequestHead) -> _Destination:
+        """Where a request goes; remembered, as most paths are asked for again."""
+        match = self._table.match(head.host, head.path)
+        worker = self._workers.get(match.worker) if match is not None else None
+        places = self._static.catalogue.server
+        if worker is not None and match is not None:
+            places = worker.places.get(match.prefix, places)
+        destination = match, worker, places
+        if len(head.path) <= PATH_BYTES_REMEMBERED_MAX and not self._table.by_host:
+            if len(self._destinations) >= PATHS_REMEMBERED_MAX:
+                self._destinations.clear()
+            self._destinations[head.path] = destination
+        return destination
+
+    def _route(self, passage: Passage, peer: str, places: Places) -> None:
         exchange, worker, match = passage.exchange, passage.worker, passage.match
         head = exchange.head
         if exchange.body_fault is not None:
@@ -227,14 +253,10 @@ class Site:
             return
         if 0 < self._in_flight_max < self.in_flight and (worker is None or worker.routing.type != "metrics"):
             raise too_busy()
-        if worker is not None and match is not None:
-            places, matched_bytes = worker.places.get(match.prefix, self._static.catalogue.server), match.matched_bytes
-        else:
-            places, matched_bytes = self._static.catalogue.server, 0
         if (
             places.may_hold(head.path)
             and head.method in _STATIC_METHODS
-            and self._static.answer(exchange, places, matched_bytes)
+            and self._static.answer(exchange, places, match.matched_bytes if match is not None else 0)
         ):
             return
         if worker is None or match is None:
