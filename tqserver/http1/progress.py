@@ -35,6 +35,6 @@ def _asked(transport: object, request: int) -> int:
     try:
         fileno: int = transport.fileno()  # type: ignore[attr-defined]
         answer: int = struct.unpack("i", fcntl.ioctl(fileno, request, b"\0\0\0\0"))[0]
-    except (OSError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return 0
     return answer
