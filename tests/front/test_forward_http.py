@@ -190,7 +190,6 @@ class FairnessTests(SiteCase):
         self.lose(self.connect())
         self.lose(self.connect())
         other = self.ask()
-        self.connect()
         self.reply(self.connect())
         self.assertEqual(other.status, 200)
 

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from tests.front.fakes import FakeExchange, request_head
 from tests.front.test_site import OK, SiteCase, endpoint
 from tqserver.front.breaker import REST_S, REST_TRIAL_S
+from tqserver.front.site import SECOND_RETRY_S
 from tqserver.plane.messages import HTTPSettings, OutlierRule, RetryRule, Route, Routing, StickyRule, WorkerRouting
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno"
@@ -383,6 +384,7 @@ class StickyTests(ResilienceCase):
         self.lose(self.connect())
         self.assertNotIn(self.cookie(exchange), (b"", first))
         self.lose(self.connect())
+        self.reactor.advance(SECOND_RETRY_S)
         self.lose(self.connect())
         self.assertEqual((exchange.status, self.cookie(exchange)), (502, b""))
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.front.breaker import REST_S
-from tqserver.front.site import CLIENT_LEFT, Site
+from tqserver.front.site import CLIENT_LEFT, SECOND_RETRY_S, Site
 from tqserver.http1.idle import IDLE_S
 from tqserver.plane.messages import (
     Applied,
@@ -359,13 +359,26 @@ class FailureTests(SiteCase):
         self.assertEqual((exchange.status, self.opening), (502, 0))
 
     def test_idempotent_is_repeated(self) -> None:
-        """A GET whose worker died before it answered is repeated, but not for ever."""
+        """A GET whose worker died before it answered is repeated, at last after a moment, but not for ever."""
         self.route(endpoint(1), endpoint(2), endpoint(3))
         exchange = self.ask()
-        for _ in range(RetryRule().attempts):
-            self.assertEqual(exchange.status, 0)
-            self.lose(self.connect())
+        self.assertEqual(RetryRule().attempts, 3)
+        self.lose(self.connect())
+        self.lose(self.connect())
+        self.assertEqual((exchange.status, self.opening), (0, 0))
+        self.reactor.advance(SECOND_RETRY_S)
+        self.lose(self.connect())
         self.assertEqual((exchange.status, self.opening), (502, 0))
+
+    def test_left_before_the_last_try(self) -> None:
+        """For a client that leaves before the last try none is made."""
+        self.route(endpoint(1))
+        exchange = self.ask()
+        self.lose(self.connect())
+        self.lose(self.connect())
+        exchange.client_leaves()
+        self.reactor.advance(SECOND_RETRY_S)
+        self.assertEqual((self.opening, self.site.in_flight), (0, 0))
 
     def test_broken_in_the_middle(self) -> None:
         """An answer that breaks in the middle is cut, not repeated and not passed for whole."""

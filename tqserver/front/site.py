@@ -52,6 +52,12 @@ _log = Logger()
 CLIENT_LEFT = 499
 """What the log shows for a client that left before it was answered."""
 
+SECOND_RETRY_S = 0.1
+"""
+What broke one request twice in a row may be about to end altogether (the children of a php-fpm that was killed die one
+by one), so that the last try is not made at once.
+"""
+
 _NOT_COUNTED = frozenset([101, CLIENT_LEFT])
 """Statuses of exchanges whose end says nothing of their worker. What was switched was counted when it was."""
 
@@ -425,6 +431,14 @@ class Site:
             self._answer_fault(passage, fault)
             return
         passage.waiting_since = passage.waiting_since or self.reactor.seconds()
+        if passage.broken > 1:
+            self.reactor.callLater(SECOND_RETRY_S, self._place_again, passage)
+        else:
+            self._place_again(passage)
+
+    def _place_again(self, passage: Passage) -> None:
+        if passage.exchange.over:
+            return
         try:
             self._place(passage)
         except Fault as refusal:
