@@ -172,6 +172,17 @@ class UpgradeTests(TunnelCase):
         self.assertEqual((load.endpoints[0].answered, load.endpoints[0].failed), (1, 0))
         self.assertEqual(load.workers[0].latency, before)
 
+    def test_worker_that_may_name_files(self) -> None:
+        """A worker whose answers may name files can switch as well: its tunnels end, and are logged whole."""
+        self.open(x_sendfile=("/nowhere",))
+        self.hear(self.worker, TO_CLIENT)
+        self.assertEqual(self.client.take(), TO_CLIENT)
+        self.gone(self.client)
+        self.gone(self.worker)
+        self.over()
+        self.assertEqual(self.logged.lines, [(101, "api", "api.1.1")])
+        self.assertEqual(self.exchange.sent_bytes, len(TO_CLIENT))
+
     def test_ejected_endpoint_that_switches(self) -> None:
         """An endpoint that was left alone for its failures is trusted again when it switches, not when that ends."""
         self.route(endpoint(1), endpoint(2))

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 
 from ..errors import ClientFault, Fault, UpstreamFault
+from ..http1.handover import Taker
 from ..http1.head import Headers, ResponseHead, has_body
 from ..plane.messages import WorkerRouting
 from .exchange import IExchange
@@ -244,6 +245,22 @@ class OffloadedExchange:
             self.write(first)
         else:
             self._exchange.respond(head, producer, first)
+
+    def upgrade(self, head: ResponseHead, protocol: bytes, taker: Taker) -> bool:
+        """See L{IExchange.upgrade}. There is no file in what is not HTTP: its end is the exchange's own."""
+        if not self._exchange.upgrade(head, protocol, taker):
+            return False
+        self._state = _State.PASSED_ON
+        return True
+
+    @property
+    def sent_bytes(self) -> int:
+        """See L{IExchange.sent_bytes}. Who speaks the other protocol counts them."""
+        return self._exchange.sent_bytes
+
+    @sent_bytes.setter
+    def sent_bytes(self, count: int) -> None:
+        self._exchange.sent_bytes = count
 
     def write(self, data: bytes) -> None:
         """See L{IExchange.write}."""
