@@ -175,3 +175,12 @@ class ToldTests(SynchronousTestCase):
             told.words.variables(exchange, PEER, b"http", b"/")
         self.assertLessEqual(len(told.words._clients), CLIENTS_REMEMBERED_MAX)
         self.assertLessEqual(len(told.words._names), NAMES_REMEMBERED_MAX)
+
+    def test_long_names(self) -> None:
+        """Nor are names that nobody uses, which may have kilobytes, remembered at all."""
+        told = Told()
+        name = b"x-" + b"a" * 8000
+        told.words.variables(told.exchange([(name, b"1")], PEER), PEER, b"http", b"/")
+        told.words.forwarding.lines(request_head(headers=[(name, b"1")]), PEER, b"http", b"/", "1")
+        self.assertNotIn(name, told.words._names)
+        self.assertNotIn(name, told.words.forwarding._fates)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.errors import ClientFault
 from tqserver.http1.head import Headers, RequestHead
-from tqserver.http1.strict import request_head
+from tqserver.http1.strict import HOST_BYTES_MAX, request_head
 
 HOST = (b"host", b"example.test")
 
@@ -97,6 +97,10 @@ class StrictTests(SynchronousTestCase):
             self.refused(400, b"/", (b"host", value), host=False)
         for value in (b"a#b", b"a,b", b"a, b", b":80", b"[::1::]", b"[]", b"[::1]80", b"a%2", b"a%zz", b"\xc3\xa4"):
             self.refused(400, b"/", (b"host", value), host=False)
+        longest = b"a" * HOST_BYTES_MAX
+        self.assertEqual(head(b"/", (b"host", longest + b":65535"), host=False).host, longest + b":65535")
+        self.refused(400, b"/", (b"host", longest + b"a"), host=False)
+        self.refused(400, b"http://a" + longest + b"/")
         self.refused(400, b"/", HOST)
         self.refused(400, b"/", host=False)
         for headers in ((), ((b"host", b""),)):

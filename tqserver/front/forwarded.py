@@ -28,6 +28,9 @@ NAMES_REMEMBERED_MAX = 1024
 """Header names that were judged already. A client that invents names fills this once and then only costs
 itself."""
 
+NAME_BYTES_REMEMBERED_MAX = 64
+"""Longer ones are not remembered: nobody uses them, and a client may make one of some kilobytes."""
+
 HOPS_MAX = 32
 """Addresses of an C{X-Forwarded-For} that are looked at, from the right; a chain of trusted proxies is
 shorter."""
@@ -341,7 +344,7 @@ class Forwarding:
 
     def _judge(self, name: bytes) -> _Fate:
         fate = _fate(name)
-        if len(self._fates) < NAMES_REMEMBERED_MAX:
+        if len(self._fates) < NAMES_REMEMBERED_MAX and len(name) <= NAME_BYTES_REMEMBERED_MAX:
             self._fates[name] = fate
         return fate
 

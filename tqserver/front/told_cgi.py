@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from ..fastcgi.cgi import Client, Variable, client_variables, header_variables, variable
 from ..fastcgi.usual import LENGTHS, SHORT, length
 from .exchange import IExchange
-from .forwarded import PERSISTENCE, Forwarding, is_kept
+from .forwarded import NAME_BYTES_REMEMBERED_MAX, PERSISTENCE, Forwarding, is_kept
 
 CLIENTS_REMEMBERED_MAX = 4096
 """Combinations of peer, address of ours, scheme, host and prefix whose variables were written already. A client that
@@ -121,7 +121,7 @@ class CGIWords:
             known = _TRACED
         elif is_kept(name):
             _log.debug("Scripts are not told of header fields called {name}", name=name)
-        if len(self._names) < NAMES_REMEMBERED_MAX:
+        if len(self._names) < NAMES_REMEMBERED_MAX and len(name) <= NAME_BYTES_REMEMBERED_MAX:
             self._names[name] = known
         return known
 

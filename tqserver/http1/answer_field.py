@@ -9,6 +9,9 @@ from .hop import HOP_BY_HOP
 NAMES_REMEMBERED_MAX = 1024
 """Field names, as they are spelled, that were judged already."""
 
+NAME_BYTES_REMEMBERED_MAX = 64
+"""Longer ones are not remembered."""
+
 
 class Field(enum.Enum):
     """What becomes of a field of an answer."""
@@ -45,6 +48,6 @@ def judge(name: bytes) -> Field:
         field = Field.UPGRADE
     elif lowered in HOP_BY_HOP:
         field = Field.DROP
-    if len(FATES) < NAMES_REMEMBERED_MAX:
+    if len(FATES) < NAMES_REMEMBERED_MAX and len(name) <= NAME_BYTES_REMEMBERED_MAX:
         FATES[name] = field
     return field

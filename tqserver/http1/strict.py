@@ -22,6 +22,10 @@ FIELDS_MAX = 128
 
 PORT_MAX = 65535
 
+HOST_BYTES_MAX = 255
+"""Of a host without its port: no name in the DNS is longer, and none should be (RFC 3986 section 3.2.2). What is
+remembered of hosts, here and elsewhere, is bounded by this."""
+
 HOSTS_REMEMBERED_MAX = 4096
 """Hosts that were found valid already; when there are more, all are forgotten and it begins anew."""
 
@@ -146,7 +150,7 @@ def _is_authority(value: bytes) -> bool:
     if value in _valid_hosts:
         return True
     match = _AUTHORITY.fullmatch(value)
-    if match is None or (match[2] and int(match[2]) > PORT_MAX):
+    if match is None or len(match[1]) > HOST_BYTES_MAX or (match[2] and int(match[2]) > PORT_MAX):
         return False
     if value.startswith(b"["):
         try:
