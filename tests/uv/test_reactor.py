@@ -115,40 +115,6 @@ class RunningTestCase(ReactorBuilder, SynchronousTestCase):  # type: ignore[misc
         return skt
 
 
-class AcceptTests(RunningTestCase):
-    """A port can be told to leave connections to the kernel, and to take those that wait."""
-
-    def test_pause(self) -> None:
-        """While accepting is paused clients wait, and are served when it goes on."""
-        port = self.reactor.listenTCP(0, self.factory, interface="127.0.0.1")
-        port.pause_accepting()
-        self.client(port).sendall(b"x")
-        seen: list[int] = []
-        self.until(
-            self.after(0.05),
-            lambda: seen.append(len(self.servers)) or port.resume_accepting() or True,
-            lambda: self.servers and self.servers[0].data,
-        )
-        self.assertEqual((seen, self.servers[0].data), ([0], b"x"))
-
-    def test_accept_waiting(self) -> None:
-        """A port that closes serves those that wait first."""
-        port = self.reactor.listenTCP(0, self.factory, interface="127.0.0.1")
-        port.pause_accepting()
-        for _ in range(40):
-            self.client(port).sendall(b"x")
-
-        def close() -> bool:
-            port.accept_waiting()
-            port.stopListening()
-            return True
-
-        self.until(close, lambda: all(server.data for server in self.servers))
-        self.assertEqual(len(self.servers), 40)
-        port.resume_accepting()
-        self.assertNotIn(port, self.reactor.getReaders())
-
-
 class ConnectNowTests(RunningTestCase):
     """UNIX sockets are connected to without waiting."""
 

@@ -22,8 +22,6 @@ FailureKind = Literal["connect", "break", "timeout", "gateway", "5xx"]
 HealthType = Literal["http", "tcp", "fastcgi", "notify", "none"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 
-MEBIBYTE = 1024 * 1024
-
 
 @frozen(kw_only=True)
 class ListenConfig:

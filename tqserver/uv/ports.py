@@ -2,8 +2,8 @@
 Listening and connecting.
 
 Both are Twisted's own code: they are not on the hot path, and it knows every error, option and race. uvloop's servers
-cannot stop accepting for a while, cannot be told to accept what waits before they close, and close themselves when
-there is no descriptor left. A connection is given to uvloop when it is there.
+cannot be paused, cannot be told to accept what waits before they close, and close themselves when there is no
+descriptor left. A connection is given to uvloop when it is there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from twisted.python.failure import Failure
 from .streams import AcceptedTCP, AcceptedUNIX, TCPStream, UNIXStream, named
 from .transport import Stream
 from .writing import StreamReactor
-
-ACCEPTS_MAX = 65536
-"""Connections that wait for us at once: more than any backlog (listen(2)), so that a loop over them ends."""
 
 
 def _accepted_unix(
@@ -43,34 +40,13 @@ def _accepted_unix(
     return transport
 
 
-class _AcceptControl:
-    """What a front needs of a port besides L{IListeningPort}."""
-
-    def pause_accepting(self) -> None:
-        """Leave new connections to the kernel, where they wait."""
-        cast(Any, self).stopReading()
-
-    def resume_accepting(self) -> None:
-        """Accept again. Does nothing on a port that is closed or closing."""
-        port = cast(Any, self)
-        if port.connected and not port.disconnecting:
-            port.startReading()
-
-    def accept_waiting(self) -> None:
-        """Accept now everything that waits in the kernel: to close a port with connections in it resets them."""
-        port = cast(Any, self)
-        if port.connected:
-            port.numberAccepts = ACCEPTS_MAX
-            port.doRead()
-
-
-class TCPPort(_AcceptControl, tcp.Port):
+class TCPPort(tcp.Port):
     """A TCP port whose connections are uvloop's."""
 
     transport = AcceptedTCP  # type: ignore[assignment]
 
 
-class UNIXPort(_AcceptControl, unix.Port):
+class UNIXPort(unix.Port):
     """A UNIX port whose connections are uvloop's."""
 
     transport = staticmethod(_accepted_unix)  # type: ignore[assignment]
