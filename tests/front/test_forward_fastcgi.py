@@ -16,6 +16,8 @@ from tqserver.fastcgi.scripts import Found, Identity
 from tqserver.fastcgi.usual import encode_pairs
 from tqserver.front.forward_fastcgi import FastCGIForwarder
 from tqserver.front.forward_http import Done
+from tqserver.front.offload import Offload
+from tqserver.front.static import StaticFiles
 from tqserver.http1.head import ResponseHead
 from tqserver.http1.sweep import Sweep
 from tqserver.plane.messages import Endpoint, FastCGITarget, WorkerRouting
@@ -547,6 +549,17 @@ class FailureTests(ForwarderCase):
         self.assertEqual(attempt.outcomes, [])
         self.reactor.pump([1.0] * 6)
         self.assertEqual(attempt.fault.status, 504)
+
+    def test_named_file_and_no_end(self) -> None:
+        """A script that names a file to be sent has not answered before it has come to its end."""
+        attempt = Attempt(FakeExchange(request_head(target=b"/blog/x.php")))
+        rule = structs.replace(WORKER, x_sendfile=("/nowhere",))
+        offload = Offload(rule, StaticFiles(self.reactor))
+        exchange = offload.wrap(attempt.exchange, lambda fault: None)
+        begin(self.forwarder, exchange, WORKER, ENDPOINT, "/blog", attempt.done)  # type: ignore[arg-type]
+        self.fpm.accept().answer(b"X-Sendfile: /nowhere/x\n\n", end=False)
+        self.reactor.pump([1.0] * 7)
+        self.assertEqual((attempt.fault.status, attempt.exchange.status), (504, 0))
 
     def test_line(self) -> None:
         """With all children busy a request waits; the next but one is 503, and who waits too long 504."""

@@ -314,6 +314,18 @@ class RefusedTests(OffloadCase):
         self.lose(wire)
         self.assertEqual((exchange.status, exchange.finished), (502, True))
 
+    def test_stalls(self) -> None:
+        """A worker that names a file and does not come to its end has not answered in time."""
+        self.allow(request_timeout_s=5.0)
+        exchange = FakeExchange(request_head(b"GET", b"/api/x"))
+        self.site.serve(exchange)
+        wire = self.connect()
+        self.reply(wire, b"HTTP/1.1 200 OK\r\nX-Accel-Redirect: /protected/a%20b.pdf\r\nContent-Length: 10\r\n\r\nx")
+        self.reactor.pump([0.25] * 19)
+        self.assertEqual(exchange.status, 0)
+        self.reactor.pump([0.25] * 4)
+        self.assertEqual((exchange.status, exchange.finished), (504, True))
+
     def test_client_leaves(self) -> None:
         """A client that leaves meanwhile gets nothing, and nobody minds."""
         exchange = FakeExchange(request_head(b"GET", b"/api/x"))

@@ -45,12 +45,13 @@ class FastCGIAttempt(FastCGIRequest):
             return
         if found is not None:
             self._state = ANSWERING
-            if self._connection is not None:
-                self._connection.deadline = NEVER
             head, body = found
             self._remaining = self._promised(head)
             self._has_body = has_body(head.status, self._exchange.head.method)
             self._exchange.respond(head, self, self._kept(body))
+            if self._connection is not None and self._exchange.status:
+                # If it has none, the client waits on: a file is sent instead when the script has come to its end.
+                self._connection.deadline = NEVER
 
     def _read_head(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """The head and the beginning of the body, once the head is whole."""

@@ -317,9 +317,10 @@ class Attempt:
 
     def response_head(self, head: ResponseHead, first: bytes) -> None:
         self._responded = True
-        if self._connection is not None:
-            self._connection.deadline = NEVER
         self.exchange.respond(head, self, first)
+        if self._connection is not None and self.exchange.status:
+            # If it has none, the client waits on: a file is sent instead when the worker has come to its end.
+            self._connection.deadline = NEVER
 
     def response_data(self, data: bytes) -> None:
         self.exchange.write(data)
