@@ -9,6 +9,7 @@ import enum
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
@@ -170,7 +171,7 @@ class RequestExchange:
 
     def answer(self, head: ResponseHead, body: bytes) -> None:
         if has_body(head.status, self.head.method):
-            head.content_length = len(body)
+            head = evolve(head, content_length=len(body))
         self.respond(head, None)
         self.write(body)
         self.finish()

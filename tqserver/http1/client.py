@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from ..errors import UpstreamFault
 from .answer_field import FATES, Field, judge
+from .answer_seen import HEADS, remember
 from .answer_start import (
     HEAD_BYTES_MAX,
     HEADERS_MAX,
@@ -30,7 +31,7 @@ from .answer_start import (
     too_large,
 )
 from .asking import Asking
-from .head import Headers, ResponseHead, fields_bytes
+from .head import Headers, ResponseHead, fields_bytes, has_body
 from .hop import connection_options
 from .outbox import Outbox
 from .receiver import Receiver
@@ -52,6 +53,8 @@ class _State(enum.Enum):
 _IDLE, _REQUESTED, _ANSWERING = _State.IDLE, _State.REQUESTED, _State.ANSWERING
 
 _KEEP, _DROP, _LENGTH = Field.KEEP, Field.DROP, Field.LENGTH
+
+_END = b"\r\n\r\n"
 
 
 @implementer(IPushProducer)
@@ -150,10 +153,19 @@ class HTTPClientConnection(Asking, Switching, Protocol):
             self.reusable = False
             self.close()
             return
+        begins = self._state is _REQUESTED and not self._head_bytes
+        if begins and not self._held:
+            end = data.find(_END) + 4
+            head = HEADS.get(data[:end])
+            if head is not None and head.content_length == len(data) - end and self._method != b"HEAD":
+                if not head.written:
+                    head.write()
+                self._free(head, data[end:])
+                return
         self._touched = True
         try:
             if self._state is _REQUESTED:
-                if not self._head_bytes and (self._held or not data.startswith(PLAIN_STARTS)):
+                if begins and (self._held or not data.startswith(PLAIN_STARTS)):
                     data = self._begun(data)
                 self._head_bytes += len(data)
             self._parser.feed_data(data)
@@ -172,6 +184,8 @@ class HTTPClientConnection(Asking, Switching, Protocol):
                 # What follows a whole answer is nobody's, whatever it is.
                 self._fault = None
                 self.reusable = False
+            elif begins:
+                self._remember(data)
             self._answered()
         elif self._fault is not None:
             self._fail(self._fault)
@@ -359,32 +373,54 @@ class HTTPClientConnection(Asking, Switching, Protocol):
 
     # Ours.
 
+    def _remember(self, data: bytes) -> None:
+        """
+        Remember the head of an answer, if that is plain.
+
+        @param data: all of the answer, unless it was told in part before.
+        """
+        head = self._head
+        if head is not None and self.reusable and has_body(head.status, self._method):
+            end = data.find(_END) + 4
+            if head.content_length == len(data) - end:
+                # So that is where the parser, too, has found the end of the head.
+                remember(data[:end], head)
+
     def _answered(self) -> None:
         """The answer is whole."""
         if self._bodiless:
             # The parser cannot know that the answer to a HEAD has no body, whatever its fields say.
             self._bodiless = False
             self._parser = httptools.HttpResponseParser(self)
+        head, self._head = self._head, None
+        self._length = None
+        self._answer_chunked = False
+        if self._headers or self._reason:
+            self._headers = []
+            self._reason = b""
+        body = self._body()
+        if head is None and body and self._receiver is not None:
+            self._receiver.response_data(body)
+        self._free(head, body)
+
+    def _free(self, head: ResponseHead | None, body: bytes) -> None:
+        """
+        The connection is done with its request; tell the receiver, too.
+
+        @param head: of the answer, and
+        @param body: all of it, if the receiver has not got the head before.
+        """
         if not self._request_ended or self._write_paused:
             # An answer before the request was whole (a refusal, say), or before the worker has even read what was
             # written: whether it reads the rest, we cannot tell, so nothing more goes to this connection.
             self.reusable = False
             self._request_ended = True
         receiver, self._receiver = self._receiver, None
-        head, self._head = self._head, None
-        pieces, self._pieces = self._pieces, []
-        body = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if head is None and body and receiver is not None:
-            receiver.response_data(body)
         # Free before the receiver is told: its next request may come here.
         self._state = _IDLE
-        self._length = None
-        self._answer_chunked = False
         self.deadline = NEVER
-        if self._body_producer is not None or self._headers or self._reason or self._paused:
+        if self._body_producer is not None or self._paused:
             self._body_producer = None
-            self._headers = []
-            self._reason = b""
             self.resume()
         if self.reusable:
             self.on_idle(self)

@@ -254,11 +254,26 @@ class ServerExchange:
         if self.over:
             return
         connection = self._connection
-        parts = self._head_parts(head, len(body))
-        if self._framing is _LENGTH:
-            self._remaining = 0
+        request = self.head
+        if (
+            head.written
+            and request.keep_alive
+            and not self.response_headers
+            and not connection.leaving
+            and head.content_length == len(body)
+            and request.version == (1, 1)
+            and request.method != b"HEAD"
+            and not request.expect_continue
+        ):
+            self.status = head.status
             self.sent_bytes = len(body)
-            parts.append(body)
+            parts = [head.written, b"\r\n" if head.dated else connection.date_header() + b"\r\n", body]
+        else:
+            parts = self._head_parts(head, len(body))
+            if self._framing is _LENGTH:
+                self._remaining = 0
+                self.sent_bytes = len(body)
+                parts.append(body)
         connection.send(b"".join(parts))
         try:
             self.end()

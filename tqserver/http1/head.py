@@ -28,7 +28,8 @@ class RequestHead:
     @ivar target: path and query exactly as sent (for an absolute-form target: its path and query).
     @ivar path: C{target} up to the first C{?}, still percent-encoded.
     @ivar query: what follows the first C{?}, or L{None} when there is none.
-    @ivar headers: names in lower case, in order, with duplicates; without surrounding whitespace in values.
+    @ivar headers: names in lower case, in order, with duplicates; without surrounding whitespace in values. Never
+        changed in place.
     @ivar host: the value of C{Host} (or of an absolute-form target), or empty in HTTP/1.0.
     @ivar version: C{(1, 0)} or C{(1, 1)}.
     @ivar content_length: bytes of the body if it was declared, 0 if there is none, L{None} if it is chunked.
@@ -36,6 +37,8 @@ class RequestHead:
     @ivar expect_continue: whether the client waits for C{100 Continue}.
     @ivar upgrade: what the request's C{Upgrade} offers that may be switched to, else empty
         (L{tqserver.http1.upgrade}).
+    @ivar fields: what C{headers} and C{host} were read from, if that has come before (L{tqserver.http1.request_seen}),
+        else empty. What follows from these may be remembered by it.
     """
 
     method: bytes
@@ -49,6 +52,7 @@ class RequestHead:
     keep_alive: bool = True
     expect_continue: bool = False
     upgrade: bytes = b""
+    fields: bytes = b""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case), or L{None}."""
@@ -73,12 +77,17 @@ class ResponseHead:
         whoever writes the response decides; but a 426 has to say what to upgrade to.
     @ivar content_length: bytes of the body, or L{None} if it is not known in advance. For a response to HEAD and for
         304: what a GET would have had, or L{None}.
+    @ivar written: its lines as a client gets them that keeps its connection, but for the empty one. Empty unless
+        L{write} was called, which is worth it for a head that is answered with many times.
+    @ivar dated: whether there is a C{Date} among them.
     """
 
     status: int
     reason: bytes
     headers: Headers
     content_length: int | None = None
+    written: bytes = b""
+    dated: bool = False
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of a header (name in lower case), or L{None}."""
@@ -86,6 +95,14 @@ class ResponseHead:
             if key.lower() == name:
                 return value
         return None
+
+    def write(self) -> None:
+        """Set C{written} and C{dated}. The length of the body has to be known, and there has to be one."""
+        lines = [status_line(self.status, self.reason)]
+        lines += [b"%b: %b\r\n" % field for field in self.headers]
+        lines.append(b"Content-Length: %d\r\n" % (self.content_length or 0))
+        self.written = b"".join(lines)
+        self.dated = self.get(b"date") is not None
 
 
 def has_body(status: int, method: bytes) -> bool:

@@ -7,12 +7,14 @@ that came are in C{_waiting}. It is the reading half of a connection, L{tqserver
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import Headers
 from .pace import Pace
+from .request_seen import head_seen, remember
 from .strict import FIELDS_MAX, check_fields, request_head
 from .wire import RequestWire
 
@@ -52,7 +54,6 @@ class RequestReader(RequestWire):
     """Of the body that is being read, if there is a least pace."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._headers: Headers = []
         self._waiting: list[ServerExchange] = []
         """Those that are whole, or whose body is being read, and are not served yet."""
@@ -103,6 +104,19 @@ class RequestReader(RequestWire):
         return ClientFault("The request's body is too large.", f"more than {limit} bytes", status=413)
 
     # The wire's side.
+
+    def _read_before(self, line: re.Match[bytes], fields: bytes) -> bool:
+        head = head_seen(line, fields)
+        if head is None or len(self._waiting) >= PIPELINE_MAX:
+            return False
+        exchange = ServerExchange(self, head)  # type: ignore[arg-type]  # See above.
+        exchange.body_whole = True
+        self._waiting.append(exchange)
+        return True
+
+    def _read_first(self, line: re.Match[bytes], fields: bytes) -> None:
+        if self._waiting:
+            remember(line, fields, self._waiting[-1].head)
 
     def _body_data(self, data: bytes) -> None:
         exchange = self._reading

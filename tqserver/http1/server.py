@@ -121,7 +121,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         for exchange in waiting:
             exchange.end()
         # The parser refers to us and we to it.
-        del self._parser
+        self._parser = None
 
     def pauseProducing(self) -> None:
         self.write_paused = True
@@ -231,7 +231,7 @@ class HTTPServerConnection(RequestReader, Protocol):
         self.deadline = NEVER
         self._exchange = None
         # The parser refers to us and we to it.
-        del self._parser
+        self._parser = None
         handed_over = HandedOver(self.factory, taker)
         self.factory.handed_over(self, handed_over)
         give(transport, taker, self._reading_paused, self._take_held())

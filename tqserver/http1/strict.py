@@ -52,7 +52,7 @@ C{uri-host [ ":" port ]} (RFC 9110 section 7.2) without the comma: no host has o
 becomes C{X-Forwarded-Host} it would be read as a list.
 """
 
-_origin_form = re.compile(
+origin_form = re.compile(
     rb"/[!$&-;=@-\[\]^_a-z|~]*(?:%(?!00)[0-9A-Fa-f]{2}[!$&-;=@-\[\]^_a-z|~]*)*"  # C{absolute-path}
     rb"(?:\?[!$-;=?-~]*)?"  # C{"?" query}
 ).fullmatch
@@ -193,7 +193,7 @@ def _target(method: bytes, url: bytes) -> tuple[bytes, bytes | None]:
 
     @raise ClientFault: 400.
     """
-    if _origin_form(url) or (url == b"*" and method == b"OPTIONS"):
+    if origin_form(url) or (url == b"*" and method == b"OPTIONS"):
         return url, None
     absolute = _ABSOLUTE.fullmatch(url)
     if absolute is not None:
@@ -202,7 +202,7 @@ def _target(method: bytes, url: bytes) -> tuple[bytes, bytes | None]:
             target = b"*"
         elif not target.startswith(b"/"):
             target = b"/" + target
-        if _is_authority(authority) and (target == b"*" or _origin_form(target)):
+        if _is_authority(authority) and (target == b"*" or origin_form(target)):
             return target, authority
     raise ClientFault("The request target is malformed.", "RFC 9112 section 3.2")
 

@@ -73,6 +73,8 @@ class RequestWire:
     What is set for few connections, or late, is of the class until then: most connections are idle.
     """
 
+    _parser: httptools.HttpRequestParser | None = None
+    """Made when there is something to read for it."""
     _place = _LINE
     _held = b""
     """What cannot be judged before more has come."""
@@ -92,8 +94,16 @@ class RequestWire:
     _head_bytes = 0
     """The size of the head that is being read, as far as it has come; of a small head, 0 will do."""
 
-    def __init__(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)
+    def _read_before(self, line: re.Match[bytes], fields: bytes) -> bool:
+        """
+        A head stands here alone: take it, if its fields were read before and it can be.
+
+        @param fields: all that follows the line.
+        """
+        return False
+
+    def _read_first(self, line: re.Match[bytes], fields: bytes) -> None:
+        """The parser has read such a head, and found nothing wrong with it."""
 
     def _body_data(self, data: bytes) -> None:
         """Some of a body; never empty."""
@@ -158,13 +168,19 @@ class RequestWire:
             and not self._held
             and not self._spent
         ):
+            fields = data[line.end() :]
+            if self._read_before(line, fields):
+                return
             self._line = line
             try:
-                self._parser.feed_data(data)
+                (self._parser or self._new_parser()).feed_data(data)
             except httptools.HttpParserUpgrade:
                 self._spent = True
             except httptools.HttpParserError as error:
                 self._refuse_all(_parser_fault(error, data))
+            else:
+                if self._fault is None:
+                    self._read_first(line, fields)
             return
         try:
             at = 0
@@ -183,17 +199,23 @@ class RequestWire:
         except Fault as fault:
             self._refuse_all(fault)
 
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """Begin to read heads, or begin anew."""
+        self._spent = False
+        parser = self._parser = httptools.HttpRequestParser(self)
+        return parser
+
     def _parse(self, data: bytes) -> None:
         """
         Have the parser read some of a head.
 
         @param data: the beginning of the head, with the whole request line; or more of it.
         """
-        if self._spent:
-            self._spent = False
-            self._parser = httptools.HttpRequestParser(self)
+        parser = self._parser
+        if parser is None or self._spent:
+            parser = self._new_parser()
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # What it means that another protocol is asked for is not for the parser to say.
             self._spent = True

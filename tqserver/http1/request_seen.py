@@ -1,0 +1,94 @@
+"""
+Header fields of requests that were read before, byte for byte. Pure, but for what it remembers.
+
+A client that asks for one thing after the other says the same of itself with each: only the request line differs. What
+the parser and all rules make of the fields follows from their bytes alone, as long as they neither announce a body nor
+ask for another protocol; so the same bytes need not be read again.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from .head import Headers, RequestHead
+from .strict import origin_form
+
+FIELDS_REMEMBERED_MAX = 512
+"""When there are more, all are forgotten and it begins anew."""
+
+FIELDS_BYTES_REMEMBERED_MAX = 2048
+"""Of all fields of one request. Those of a browser are shorter, unless it has many cookies."""
+
+_METHODS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"])
+"""Known to the parser, and without rules of their own."""
+
+_PER_REQUEST = frozenset(
+    [
+        b"content-length",
+        b"expect",
+        b"if-modified-since",
+        b"if-none-match",
+        b"range",
+        b"traceparent",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-correlation-id",
+        b"x-request-id",
+    ]
+)
+"""What is about one request alone: either its meaning depends on the method, or it will hardly come again."""
+
+
+@frozen
+class _Seen:
+    """What some fields mean."""
+
+    fields: bytes
+    headers: Headers
+    host: bytes
+
+
+_seen: dict[bytes, _Seen] = {}
+"""By the bytes that follow the request line, with the empty line."""
+
+
+def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
+    """
+    Remember fields, if it is worth it.
+
+    @param line: the request line that was before them.
+    @param fields: all of them, with the empty line, and nothing else.
+    @param head: what the parser and all rules made of both.
+    """
+    if (
+        len(fields) <= FIELDS_BYTES_REMEMBERED_MAX
+        and head.keep_alive
+        and head.version == (1, 1)
+        and head.content_length == 0
+        and line[2][:1] == b"/"
+        and _PER_REQUEST.isdisjoint([name for name, _ in head.headers])
+    ):
+        if len(_seen) >= FIELDS_REMEMBERED_MAX:
+            _seen.clear()
+        _seen[fields] = _Seen(fields, head.headers, head.host)
+
+
+def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
+    """
+    The head of a request whose fields were read before.
+
+    @param line: its request line.
+    @return: L{None} if they were not, or if the line needs a closer look.
+    """
+    seen = _seen.get(fields)
+    if seen is None:
+        return None
+    method, target, minor = line.groups()
+    if method not in _METHODS or minor != b"1" or not origin_form(target):
+        return None
+    path, mark, query = target.partition(b"?")
+    return RequestHead(
+        method, target, path, query if mark else None, seen.headers, seen.host, (1, 1), 0, True, False, b"", seen.fields
+    )
