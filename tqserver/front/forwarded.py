@@ -13,13 +13,14 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import count
 
 from attrs import frozen
 
 from ..http1.head import Headers, RequestHead
 from ..http1.hop import HOP_BY_HOP, connection_options
+from .claims import Address, Claims, address_of, claims_of, is_claim, mounted
 
 PEERS_REMEMBERED_MAX = 4096
 """Peers whose address was parsed already; when there are more, all are forgotten and it begins anew."""
@@ -45,22 +46,18 @@ TOLD_REMEMBERED_MAX = 4096
 """Combinations of peer, scheme, host and prefix whose fields were written already. A client that invents hosts fills
 this and then only costs itself."""
 
+WRITTEN_REMEMBERED_MAX = 512
+"""
+Combinations of fields that came before, peer, scheme and prefix that were written for a worker already, in some
+kilobytes each.
+"""
+
 PERSISTENCE = frozenset([b"keep-alive", b"close", b"Keep-Alive", b"Close"])
 """Values of C{Connection} that name no field."""
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_SCHEME = re.compile(rb"https?")
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]{1,255}")
-_PREFIX = re.compile(rb"/[!-+\x2d-~]{0,1023}")
-"""One path without a comma, which would make it a list."""
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
 """W3C Trace Context, section 3.2: versions that are not known yet may be longer."""
 
-_FORWARDED_PAIR = re.compile(rb'\s*([A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*(;|,|$)')
-"""One C{name=value} of C{Forwarded} and what follows it (RFC 7239 section 4)."""
-
-_Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 
 
@@ -81,9 +78,6 @@ class _Fate(enum.Enum):
 
 _KEEP, _DROP, _CONNECTION, _TRACE = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE
 
-_CLAIMS = frozenset([b"forwarded", b"x-real-ip", b"x-request-id", b"x-correlation-id"])
-"""Besides everything that begins with C{x-forwarded}."""
-
 _OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
 """Dropped because we write them ourselves (framing is the forwarder's), answer them, or because of
 httpoxy."""
@@ -97,7 +91,7 @@ def _fate(name: bytes) -> _Fate:
         return _Fate.DROP
     if name in (b"traceparent", b"tracestate"):
         return _Fate.TRACE
-    if name in _CLAIMS or name.startswith(b"x-forwarded"):
+    if is_claim(name):
         return _Fate.CLAIM
     if b"_" in name and _fate(name.replace(b"_", b"-")) is not _Fate.KEEP:
         return _Fate.DROP
@@ -127,39 +121,6 @@ class _Peer:
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-@frozen
-class _Claims:
-    """What a trusted peer says of the client; empty where it says nothing that can be believed."""
-
-    chain: tuple[bytes, ...] = ()
-    """Addresses from the client to the peer before this one, as written."""
-    scheme: bytes = b""
-    host: bytes = b""
-    prefix: bytes = b""
-    request_id: bytes = b""
-
-
-def _address(text: str) -> _Address | None:
-    """An address, perhaps with brackets and port, as proxies write it; L{None} for anything else."""
-    text = text.strip(' \t"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
-def _last(value: bytes) -> bytes:
-    """The last member of a list: what the neighbour itself added."""
-    return value.rpartition(b",")[2].strip(b" \t")
-
-
 class Forwarding:
     """
     Turns the head that a client sent into the header fields that a worker gets.
@@ -182,6 +143,7 @@ class Forwarding:
         self._entropy = entropy
         self._traces: list[bytes] = []
         self._told: dict[tuple[str, bytes, bytes, bytes], bytes] = {}
+        self._written: dict[tuple[bytes, str, bytes, bytes], bytes] = {}
         self._id_prefix = entropy(8).hex() + "-"
         self._ids = count(1)
         self._fates: dict[bytes, _Fate] = {}
@@ -206,7 +168,7 @@ class Forwarding:
         known = self._peers.get(peer) or self._peer(peer)
         if not known.trusted:
             return f"{self._id_prefix}{next(self._ids):x}", known.text
-        claims = self._claims(head.headers)
+        claims = claims_of(head.headers)
         return claims.request_id.decode("ascii") or self.new_request_id(), self._client(claims.chain, known)
 
     def rewrite(
@@ -245,7 +207,7 @@ class Forwarding:
         if connections:
             headers = _without_options(headers, connections)
         if known.trusted:
-            claims = self._claims(claimed)
+            claims = claims_of(claimed)
             client = self._client(claims.chain, known)
             _tell(headers, claims, known.text, client, scheme, head.host, prefix)
             request_id = request_id or claims.request_id.decode("ascii")
@@ -265,29 +227,25 @@ class Forwarding:
 
         @param request_id: what L{identify} gave out.
         """
-        lines = [b"host: ", head.host, b"\r\n"]
-        fates = self._fates
-        plain = True
-        for field in head.headers:
-            name, value = field
-            fate = fates.get(name) or self._judge(name)
-            if fate is _KEEP:
-                lines += (name, b": ", value, b"\r\n")
-            elif fate is _TRACE or (fate is _CONNECTION and value not in PERSISTENCE):
-                plain = False
-                break
-        key = (peer, scheme, head.host, prefix)
-        told = self._told.get(key)
-        if told is None:
-            told = self._tell_untrusted(key)
-        if not told or not plain:
+        fields = head.fields
+        if fields:
+            key = fields, peer, scheme, prefix
+            written = self._written.get(key)
+            if written is None:
+                written = self._write(head, peer, scheme, prefix)
+                if len(self._written) >= WRITTEN_REMEMBERED_MAX:
+                    self._written.clear()
+                self._written[key] = written
+        else:
+            written = self._write(head, peer, scheme, prefix)
+        if not written:
             # Who has something to say about others, or names fields, is listened to.
             rewritten, _, _ = self.rewrite(head, peer, scheme, prefix, request_id)
             return [b"%b: %b\r\n" % field for field in rewritten]
         written_id = request_id.encode("ascii", "replace")
         traces = self._traces or self._draw()
-        lines += (
-            told,
+        return [
+            written,
             b"x-request-id: ",
             written_id,
             b"\r\nx-correlation-id: ",
@@ -295,8 +253,30 @@ class Forwarding:
             b"\r\ntraceparent: ",
             traces.pop(),
             b"\r\n",
-        )
-        return lines
+        ]
+
+    def _write(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes) -> bytes:
+        """
+        What is the same for all requests of an untrusted peer with the same fields; empty for a trusted one, and where
+        fields are to be looked at together.
+        """
+        lines = [b"host: ", head.host, b"\r\n"]
+        fates = self._fates
+        for field in head.headers:
+            name, value = field
+            fate = fates.get(name) or self._judge(name)
+            if fate is _KEEP:
+                lines += (name, b": ", value, b"\r\n")
+            elif fate is _TRACE or (fate is _CONNECTION and value not in PERSISTENCE):
+                return b""
+        key = peer, scheme, head.host, prefix
+        told = self._told.get(key)
+        if told is None:
+            told = self._tell_untrusted(key)
+        if not told:
+            return b""
+        lines.append(told)
+        return b"".join(lines)
 
     def reached(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes) -> tuple[bytes, bytes]:
         """
@@ -306,8 +286,8 @@ class Forwarding:
         """
         if not self._peer(peer).trusted:
             return scheme, prefix
-        claims = self._claims(head.headers)
-        return claims.scheme or scheme, _mounted(claims, prefix)
+        claims = claims_of(head.headers)
+        return claims.scheme or scheme, mounted(claims, prefix)
 
     def own_words(self, peer: str, scheme: bytes, host: bytes, prefix: bytes) -> Headers | None:
         """
@@ -357,7 +337,7 @@ class Forwarding:
         return known
 
     def _meet(self, peer: str) -> _Peer:
-        address = _address(peer) if peer else None
+        address = address_of(peer) if peer else None
         if address is None:
             return _Peer(peer, self.trusted_unix and not peer, ())
         text = str(address)
@@ -365,7 +345,7 @@ class Forwarding:
         headers = ((b"x-forwarded-for", written), (b"x-real-ip", written))
         return _Peer(text, self._within(address), headers)
 
-    def _within(self, address: _Address) -> bool:
+    def _within(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
     def _client(self, chain: tuple[bytes, ...], peer: _Peer) -> str:
@@ -373,38 +353,13 @@ class Forwarding:
         all."""
         client = peer.text
         for written in chain[: -HOPS_MAX - 1 : -1]:
-            address = _address(written.decode("ascii", "replace"))
+            address = address_of(written.decode("ascii", "replace"))
             if address is None:
                 break
             client = str(address)
             if not self._within(address):
                 break
         return client
-
-    def _claims(self, headers: Headers) -> _Claims:
-        """What a trusted peer's fields say. C{Forwarded} counts only when there is no C{X-Forwarded-For}."""
-        said: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            if name in _CLAIMS or name.startswith(b"x-forwarded"):
-                said.setdefault(name, []).append(value)
-        if not said:
-            return _Claims()
-        chain = _members(said.get(b"x-forwarded-for", ()))
-        scheme, host = (_last(said.get(name, [b""])[-1]) for name in (b"x-forwarded-proto", b"x-forwarded-host"))
-        if not chain and b"forwarded" in said:
-            chain, scheme, host = _forwarded(b",".join(said[b"forwarded"]), scheme, host)
-        if not chain and b"x-real-ip" in said:
-            chain = (said[b"x-real-ip"][-1],)
-        scheme = scheme.lower()
-        prefix = said.get(b"x-forwarded-prefix", [b""])[-1]
-        request_id = said.get(b"x-request-id", [b""])[0]
-        return _Claims(
-            chain,
-            scheme if _SCHEME.fullmatch(scheme) else b"",
-            host if _HOST.fullmatch(host) else b"",
-            prefix if _PREFIX.fullmatch(prefix) else b"",
-            request_id if _REQUEST_ID.fullmatch(request_id) else b"",
-        )
 
     def _trace(self, traced: Headers) -> Headers:
         """The trace that goes on, or one that begins here (W3C Trace Context, section 3)."""
@@ -432,39 +387,6 @@ def _not_zero(digits: str) -> str:
     return digits if digits.strip("0") else "1".rjust(len(digits), "0")
 
 
-def _members(values: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The members of a list that may be spread over several fields."""
-    return tuple(part for value in values for part in (item.strip(b" \t") for item in value.split(b",")) if part)
-
-
-def _forwarded(value: bytes, scheme: bytes, host: bytes) -> tuple[tuple[bytes, ...], bytes, bytes]:
-    """
-    What C{Forwarded} (RFC 7239) says, in the words of C{X-Forwarded-*}: the addresses, and scheme and host
-    as the nearest proxy saw them. A malformed field says nothing.
-
-    @param scheme: what stands if the field does not tell.
-    @param host: likewise.
-    """
-    chain: list[bytes] = []
-    at = 0
-    while at < len(value):
-        pair = _FORWARDED_PAIR.match(value, at)
-        if pair is None:
-            return (), scheme, host
-        name, said = pair.group(1).lower(), pair.group(2)
-        if said.startswith(b'"'):
-            said = re.sub(rb"\\(.)", rb"\1", said[1:-1])
-        if name == b"for":
-            address = _address(said.decode("ascii", "replace"))
-            chain.append(said if address is None else str(address).encode("ascii"))
-        elif name == b"proto":
-            scheme = said
-        elif name == b"host":
-            host = said
-        at = pair.end()
-    return tuple(chain), scheme, host
-
-
 def _without_options(headers: Headers, connections: list[bytes]) -> Headers:
     """Leave out what C{Connection} names. C{Host} stays: no client may take it away."""
     named = connection_options(connections) - {b"keep-alive", b"close", b"upgrade", b"host"}
@@ -473,7 +395,7 @@ def _without_options(headers: Headers, connections: list[bytes]) -> Headers:
     return [field for field in headers if field[0] not in named]
 
 
-def _tell(headers: Headers, claims: _Claims, peer: str, client: str, scheme: bytes, host: bytes, prefix: bytes) -> None:
+def _tell(headers: Headers, claims: Claims, peer: str, client: str, scheme: bytes, host: bytes, prefix: bytes) -> None:
     """Add what is told of a request that came through a trusted proxy: its words, and ours after them."""
     hops = list(claims.chain)
     if peer:
@@ -486,9 +408,4 @@ def _tell(headers: Headers, claims: _Claims, peer: str, client: str, scheme: byt
     host = claims.host or host
     if host:
         headers.append((b"x-forwarded-host", host))
-    headers.append((b"x-forwarded-prefix", _mounted(claims, prefix)))
-
-
-def _mounted(claims: _Claims, prefix: bytes) -> bytes:
-    """Where a worker is mounted: below what the proxy before us has taken away."""
-    return claims.prefix.rstrip(b"/") + (prefix if prefix != b"/" else b"") or b"/"
+    headers.append((b"x-forwarded-prefix", mounted(claims, prefix)))
