@@ -98,6 +98,20 @@ class IAcceptingReactor(IReactorSocket, IReactorTime):
     """What is needed of a reactor."""
 
 
+class _Accepted(socket.socket):
+    """
+    A socket that does not look up the enumerations of families and types whenever somebody asks for its own.
+
+    It has to be a C{socket.socket}, as its base is not: that one is told by uvloop that its descriptor is closed, while
+    any other object is closed once more, when the descriptor may be somebody else's.
+    """
+
+    __slots__ = ()
+
+    family: int = _socket.socket.family  # type: ignore[assignment]
+    type: int = _socket.socket.type  # type: ignore[assignment]
+
+
 class ScarceSocket:
     """
     A listening socket as a port sees it, but that without descriptors it has nobody waiting, and says so.
@@ -112,7 +126,7 @@ class ScarceSocket:
         self._kind = int(listening.family), int(listening.type), listening.proto
         self._scarce = scarce
 
-    def accept(self) -> tuple[_socket.socket, Any]:
+    def accept(self) -> tuple[socket.socket, Any]:
         """
         Accept somebody (accept(2)).
 
@@ -128,7 +142,7 @@ class ScarceSocket:
                 raise
             self._scarce(error)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        return _socket.socket(*self._kind, fd), address
+        return _Accepted(*self._kind, fd), address
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the socket's own."""

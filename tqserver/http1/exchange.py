@@ -254,20 +254,15 @@ class ServerExchange:
         if self.over:
             return
         connection = self._connection
-        request = self.head
         if (
             head.written
-            and request.keep_alive
-            and not self.response_headers
-            and not connection.leaving
             and head.content_length == len(body)
-            and request.version == (1, 1)
-            and request.method != b"HEAD"
-            and not request.expect_continue
+            and not self.response_headers
+            and self.head.method != b"HEAD"
         ):
             self.status = head.status
             self.sent_bytes = len(body)
-            parts = [head.written, b"\r\n" if head.dated else connection.date_header() + b"\r\n", body]
+            parts = [head.written, b"" if head.dated else connection.date_header(), self._last_line(), body]
         else:
             parts = self._head_parts(head, len(body))
             if self._framing is _LENGTH:
@@ -314,16 +309,18 @@ class ServerExchange:
         else:
             self._framing = _Framing.CLOSE
             request.keep_alive = False
-        if connection.leaving or (request.expect_continue and not self.body_whole and self._sink is None):
+        parts.append(self._last_line())
+        return parts
+
+    def _last_line(self) -> bytes:
+        """Decide whether the connection persists: the last that is to be said in the head, with the empty line."""
+        request = self.head
+        if self._connection.leaving or (request.expect_continue and not self.body_whole and self._sink is None):
             # Or the client still holds its body back and may or may not send it now: nobody can tell what comes next.
             request.keep_alive = False
         if not request.keep_alive:
-            parts.append(b"Connection: close\r\n\r\n")
-        elif request.version == (1, 0):
-            parts.append(b"Connection: keep-alive\r\n\r\n")
-        else:
-            parts.append(b"\r\n")
-        return parts
+            return b"Connection: close\r\n\r\n"
+        return b"\r\n" if request.version != (1, 0) else b"Connection: keep-alive\r\n\r\n"
 
     def _framed(self, data: bytes) -> tuple[bytes, ...]:
         """Some of the body as it goes over the wire; C{_remaining} is below 0 after more than was promised."""

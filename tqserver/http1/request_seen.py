@@ -48,10 +48,12 @@ class _Seen:
     fields: bytes
     headers: Headers
     host: bytes
+    version: tuple[int, int]
+    keep_alive: bool
 
 
 _seen: dict[bytes, _Seen] = {}
-"""By the bytes that follow the request line, with the empty line."""
+"""By the bytes of a head from the minor version on, to the empty line."""
 
 
 def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
@@ -59,20 +61,18 @@ def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
     Remember fields, if it is worth it.
 
     @param line: the request line that was before them.
-    @param fields: all of them, with the empty line, and nothing else.
+    @param fields: all of them, after the minor version, with the empty line and nothing else.
     @param head: what the parser and all rules made of both.
     """
     if (
         len(fields) <= FIELDS_BYTES_REMEMBERED_MAX
-        and head.keep_alive
-        and head.version == (1, 1)
         and head.content_length == 0
         and line[2][:1] == b"/"
         and _PER_REQUEST.isdisjoint([name for name, _ in head.headers])
     ):
         if len(_seen) >= FIELDS_REMEMBERED_MAX:
             _seen.clear()
-        _seen[fields] = _Seen(fields, head.headers, head.host)
+        _seen[fields] = _Seen(fields, head.headers, head.host, head.version, head.keep_alive)
 
 
 def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
@@ -80,15 +80,27 @@ def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
     The head of a request whose fields were read before.
 
     @param line: its request line.
+    @param fields: the rest of it, from the minor version on.
     @return: L{None} if they were not, or if the line needs a closer look.
     """
     seen = _seen.get(fields)
     if seen is None:
         return None
-    method, target, minor = line.groups()
-    if method not in _METHODS or minor != b"1" or not origin_form(target):
+    method, target, _ = line.groups()
+    if method not in _METHODS or not origin_form(target):
         return None
     path, mark, query = target.partition(b"?")
     return RequestHead(
-        method, target, path, query if mark else None, seen.headers, seen.host, (1, 1), 0, True, False, b"", seen.fields
+        method,
+        target,
+        path,
+        query if mark else None,
+        seen.headers,
+        seen.host,
+        seen.version,
+        0,
+        seen.keep_alive,
+        False,
+        b"",
+        seen.fields,
     )

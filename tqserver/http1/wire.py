@@ -98,7 +98,7 @@ class RequestWire:
         """
         A head stands here alone: take it, if its fields were read before and it can be.
 
-        @param fields: all that follows the line.
+        @param fields: all that follows the line, and before it the minor version.
         """
         return False
 
@@ -168,7 +168,7 @@ class RequestWire:
             and not self._held
             and not self._spent
         ):
-            fields = data[line.end() :]
+            fields = data[line.start(3) :]
             if self._read_before(line, fields):
                 return
             self._line = line
