@@ -41,10 +41,14 @@ def _accepted(stream: Stream, number: int) -> str:
 
 @implementer(ITCPTransport, ITLSTransport)
 class TCPStream(TLSStream):
-    """A TCP connection."""
+    """
+    A TCP connection.
+
+    @ivar peer: the peer's address, if it was made from its name already.
+    """
 
     _host: IPv4Address | IPv6Address | None = None
-    _peer: IPv4Address | IPv6Address | None = None
+    peer: IPv4Address | IPv6Address | None = None
     _no_delay = True
     """As uvloop sets it."""
 
@@ -69,9 +73,9 @@ class TCPStream(TLSStream):
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The peer's address."""
-        if self._peer is None:
-            self._peer = named(self._peer_name)
-        return self._peer
+        if self.peer is None:
+            self.peer = named(self._peer_name)
+        return self.peer
 
     def getTcpNoDelay(self) -> bool:
         """@return: whether small writes are sent at once (tcp(7))."""
