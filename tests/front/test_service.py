@@ -315,8 +315,14 @@ class LimitTests(FrontCase):
         self.route(connections_max=3)
         port = self.reactor.listening[0]
         port.numberAccepts = 100
-        self.client()
-        self.assertEqual(port.numberAccepts, 2)
+        port.waiting.backlog = 5
+        port.doRead()
+        self.assertEqual((len(self.reactor.clients), port.reading), (3, False))
+        port.doRead()
+        self.assertEqual((len(self.reactor.clients), port.waiting.backlog), (3, 2))
+        self.lose(self.reactor.clients[0])
+        port.doRead()
+        self.assertEqual((len(self.reactor.clients), port.waiting.backlog), (4, 1))
 
     def test_out_of_descriptors(self) -> None:
         """Without descriptors clients wait in the kernel; now and then it is tried whether they can be accepted."""
@@ -345,8 +351,10 @@ class LimitTests(FrontCase):
         first = self.client()
         self.reactor.advance(SCARCE_PAUSE_S)
         self.assertFalse(port.reading)
-        port.doRead()
         self.lose(first)
+        self.assertTrue(port.reading)
+        port.doRead()
+        self.lose(self.client())
         self.assertFalse(port.reading)
         self.reactor.advance(SCARCE_PAUSE_S)
         self.assertTrue(port.reading)
@@ -364,12 +372,11 @@ class LimitTests(FrontCase):
         """However many wait, and however much room there is, a port accepts only so many in one go."""
         self.route(connections_max=10_000)
         port = self.reactor.listening[0]
-        for _ in range(10):
-            port.numberAccepts += 20  # As it does when there were more than it accepted.
-            self.client()
-            self.reactor.advance(0)
-            self.assertLessEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
-        self.assertEqual(port.numberAccepts, ACCEPTS_TURN_MAX)
+        port.numberAccepts = 100
+        port.waiting.backlog = 2 * ACCEPTS_TURN_MAX + 1
+        for accepted in (ACCEPTS_TURN_MAX, 2 * ACCEPTS_TURN_MAX, 2 * ACCEPTS_TURN_MAX + 1):
+            port.doRead()
+            self.assertEqual(len(self.reactor.clients), accepted)
 
     def test_limit_changes(self) -> None:
         """A raised limit is felt at once, and so is a lowered one."""

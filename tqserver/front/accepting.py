@@ -43,9 +43,6 @@ So many a port accepts in one go, of those that wait. Each costs 0.1 ms and brin
 be served, they wait in the kernel, and not everybody with them.
 """
 
-ACCEPTS_STEP = 20
-"""By so many C{tcp.Port} raises what it accepts in one go."""
-
 ACCEPTS_MAX = 65536
 """More than the kernel lets wait."""
 
@@ -112,9 +109,18 @@ class _Accepted(socket.socket):
     type: int = _socket.socket.type  # type: ignore[assignment]
 
 
+def _nobody() -> BlockingIOError:
+    """What accept(2) says when nobody waits."""
+    return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
 class ScarceSocket:
     """
-    A listening socket as a port sees it, but that without descriptors it has nobody waiting, and says so.
+    A listening socket as a port sees it: nobody waits there when there is no room, or no descriptor, for anybody, or
+    when the port has accepted enough in one go.
+
+    @ivar room: how many there is room for.
+    @ivar turn_max: how many may be accepted in one go.
     """
 
     def __init__(self, listening: socket.socket, scarce: Callable[[OSError], None]) -> None:
@@ -125,6 +131,9 @@ class ScarceSocket:
         self._accept: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined]
         self._kind = int(listening.family), int(listening.type), listening.proto
         self._scarce = scarce
+        self._taken = 0
+        self.room = ACCEPTS_MAX
+        self.turn_max = ACCEPTS_TURN_MAX
 
     def accept(self) -> tuple[socket.socket, Any]:
         """
@@ -135,13 +144,18 @@ class ScarceSocket:
 
         @raise BlockingIOError: nobody waits, or nobody can be accepted.
         """
+        if self._taken >= self.turn_max or self.room <= 0:
+            self._taken = 0
+            raise _nobody()
         try:
             fd, address = self._accept()
         except OSError as error:
+            self._taken = 0
             if error.errno not in SCARCE:
                 raise
             self._scarce(error)
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            raise _nobody()
+        self._taken += 1
         return _Accepted(*self._kind, fd), address
 
     def __getattr__(self, name: str) -> Any:
@@ -161,9 +175,9 @@ class Accepting:
         self._reactor = reactor
         self._reserve = reserve or Reserve()
         self._ports: list[Any] = []
+        self._sockets: list[ScarceSocket] = []
         self._room = ACCEPTS_MAX
         self._reading = True
-        self._rationing = False
         self._again: IDelayedCall | None = None
         self._quiet_until = 0.0
 
@@ -182,7 +196,9 @@ class Accepting:
             port = self._reactor.adoptStreamPort(fd, family, factory)
         os.close(fd)
         self._reserve.fill()
-        port.socket = ScarceSocket(port.socket, self._out_of_descriptors)
+        port.socket = scarce = ScarceSocket(port.socket, self._out_of_descriptors)
+        scarce.room = self._room
+        self._sockets.append(scarce)
         self._ports.append(port)
         if not self._reading:
             port.stopReading()
@@ -192,7 +208,8 @@ class Accepting:
         Accept so many more at most. Need be told whenever it changes.
         """
         self._room = room
-        self._ration()
+        for listening in self._sockets:
+            listening.room = room
         self._decide()
 
     def _decide(self) -> None:
@@ -205,27 +222,6 @@ class Accepting:
                     port.startReading()
                 else:
                     port.stopReading()
-
-    # No more in one go than there is room for, and never very many.
-
-    def _ration(self) -> None:
-        room = min(self._room, ACCEPTS_TURN_MAX)
-        scarce = False
-        for port in self._ports:
-            accepts: int = port.numberAccepts
-            if accepts + ACCEPTS_STEP > room:
-                scarce = True
-                port.numberAccepts = max(1, min(accepts, room))
-        if scarce and not self._rationing:
-            # When it has accepted as many as it wanted, a port wants more the next time.
-            self._rationing = True
-            self._reactor.callLater(0, self._ration_again)
-
-    def _ration_again(self) -> None:
-        self._rationing = False
-        room = min(self._room, ACCEPTS_TURN_MAX)
-        for port in self._ports:
-            port.numberAccepts = max(1, min(port.numberAccepts, room))
 
     # No descriptors.
 
@@ -271,6 +267,10 @@ class Accepting:
             self._again.cancel()
             self._again = None
         self._reserve.release()
+        # They are told of no limits from now on.
+        sockets, self._sockets = self._sockets, []
+        for listening in sockets:
+            listening.room = listening.turn_max = ACCEPTS_MAX
         for port in self._ports:
             port.numberAccepts = ACCEPTS_MAX
             port.doRead()
@@ -282,6 +282,6 @@ class Accepting:
             self._again.cancel()
             self._again = None
         self._reserve.release()
-        ports, self._ports = self._ports, []
+        ports, self._ports, self._sockets = self._ports, [], []
         for port in ports:
             port.stopListening()
