@@ -15,6 +15,7 @@ from string import Formatter
 
 import msgspec
 
+from ..http1.head import RequestHead
 from .exchange import IExchange
 
 FIELD_BYTES_MAX = 4096
@@ -27,6 +28,15 @@ _USUAL = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPT
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 """Not C{%b}, which follows the locale."""
+
+
+_VERSIONS = {(1, 1): b' HTTP/1.1" ', (1, 0): b' HTTP/1.0" '}
+_STATUSES = [b"%03d " % status for status in range(1000)]
+
+SAID_REMEMBERED_MAX = 512
+"""Fields whose C{Referer} and C{User-Agent} were quoted already."""
+
+_said: dict[bytes, bytes] = {}
 
 
 class Entry:
@@ -151,6 +161,26 @@ def _combined(entry: Entry) -> bytes:
     exchange = entry.exchange
     assert exchange is not None
     head = exchange.head
+    size = exchange.sent_bytes
+    return b"".join(
+        (
+            exchange.client_host.encode("ascii", "backslashreplace") or b"-",
+            b" - - [",
+            entry.apache_time,
+            b'] "',
+            head.method if head.method in _USUAL else quoted(head.method),
+            b" ",
+            quoted(head.target),
+            _VERSIONS.get(head.version) or b' HTTP/%d.%d" ' % head.version,
+            _STATUSES[exchange.status],
+            b"%d " % size if size else b"- ",
+            _said.get(head.fields) or _say(head),
+        )
+    )
+
+
+def _say(head: RequestHead) -> bytes:
+    """What a client says of itself, to the end of the line; remembered by fields that were read before."""
     referer: bytes | None = None
     agent: bytes | None = None
     for name, value in head.headers:
@@ -158,17 +188,12 @@ def _combined(entry: Entry) -> bytes:
             agent = agent or value
         elif name == b"referer":
             referer = referer or value
-    return b'%b - - [%b] "%b %b HTTP/%d.%d" %03d %b "%b" "%b"\n' % (
-        exchange.client_host.encode("ascii", "backslashreplace") or b"-",
-        entry.apache_time,
-        head.method if head.method in _USUAL else quoted(head.method),
-        quoted(head.target),
-        *head.version,
-        exchange.status,
-        b"%d" % exchange.sent_bytes if exchange.sent_bytes else b"-",
-        quoted(referer) if referer else b"-",
-        quoted(agent) if agent else b"-",
-    )
+    said = b'"%b" "%b"\n' % (quoted(referer), quoted(agent))
+    if head.fields:
+        if len(_said) >= SAID_REMEMBERED_MAX:
+            _said.clear()
+        _said[head.fields] = said
+    return said
 
 
 class _Line(msgspec.Struct):
