@@ -42,6 +42,9 @@ TRACES_AT_ONCE = 64
 TRACE_BYTES = 24
 """Random bytes of a trace id and a parent id."""
 
+_NO_ID = 16 * "0"
+"""Hexadecimal digits of a parent id, and some of a trace id, that is none."""
+
 TOLD_REMEMBERED_MAX = 4096
 """Combinations of peer, scheme, host and prefix whose fields were written already. A client that invents hosts fills
 this and then only costs itself."""
@@ -374,17 +377,15 @@ class Forwarding:
     def _draw(self) -> list[bytes]:
         """Begin some traces, to be used one after the other."""
         drawn = self._entropy(TRACE_BYTES * TRACES_AT_ONCE).hex()
+        if _NO_ID in drawn:
+            # Zeros alone mean that there is no id.
+            drawn = drawn.replace(_NO_ID, _NO_ID[:-1] + "1")
         # Flagged as sampled: most tracers record nothing below a parent that was not.
         self._traces = [
-            f"00-{_not_zero(drawn[at : at + 32])}-{_not_zero(drawn[at + 32 : at + 48])}-01".encode("ascii")
+            f"00-{drawn[at : at + 32]}-{drawn[at + 32 : at + 48]}-01".encode()
             for at in range(0, len(drawn), 2 * TRACE_BYTES)
         ]
         return self._traces
-
-
-def _not_zero(digits: str) -> str:
-    """Hexadecimal digits that are not all zero, which would mean that there is no id."""
-    return digits if digits.strip("0") else "1".rjust(len(digits), "0")
 
 
 def _without_options(headers: Headers, connections: list[bytes]) -> Headers:
