@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.test_service import FrontCase
-from tqserver.front.accepting import RESERVE_PAUSE_S, SCARCE_PAUSE_S, Accepting, Reserve
+from tqserver.front.accepting import RESERVE_PAUSE_S, SCARCE_PAUSE_S, Accepting, Reserve, ScarceSocket
 
 
 class Opening:
@@ -85,3 +86,20 @@ class RoomTests(FrontCase):
         self.assertEqual(self.opening.left, 10)
         self.reactor.advance(0.02)
         self.assertEqual(self.opening.left, 8)
+
+
+class ScarceSocketTests(SynchronousTestCase):
+    """Who comes out of a listening socket."""
+
+    def test_detachable(self) -> None:
+        """What is accepted is a socket that uvloop detaches instead of closing its descriptor a second time."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        client = socket.create_connection(listening.getsockname())
+        self.addCleanup(client.close)
+        accepted, name = ScarceSocket(listening, lambda error: None).accept()
+        self.addCleanup(accepted.close)
+        self.assertIsInstance(accepted, socket.socket)
+        self.assertEqual(name, client.getsockname())
+        self.assertEqual((type(accepted.family), accepted.family), (int, socket.AF_INET))
+        self.assertEqual((type(accepted.type), accepted.type), (int, socket.SOCK_STREAM))

@@ -42,7 +42,7 @@ _PER_REQUEST = frozenset(
 
 
 @frozen
-class _Seen:
+class Seen:
     """What some fields mean."""
 
     fields: bytes
@@ -52,7 +52,7 @@ class _Seen:
     keep_alive: bool
 
 
-_seen: dict[bytes, _Seen] = {}
+FIELDS: dict[bytes, Seen] = {}
 """By the bytes of a head from the minor version on, to the empty line."""
 
 
@@ -70,9 +70,9 @@ def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
         and line[2][:1] == b"/"
         and _PER_REQUEST.isdisjoint([name for name, _ in head.headers])
     ):
-        if len(_seen) >= FIELDS_REMEMBERED_MAX:
-            _seen.clear()
-        _seen[fields] = _Seen(fields, head.headers, head.host, head.version, head.keep_alive)
+        if len(FIELDS) >= FIELDS_REMEMBERED_MAX:
+            FIELDS.clear()
+        FIELDS[fields] = Seen(fields, head.headers, head.host, head.version, head.keep_alive)
 
 
 def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
@@ -83,7 +83,7 @@ def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
     @param fields: the rest of it, from the minor version on.
     @return: L{None} if they were not, or if the line needs a closer look.
     """
-    seen = _seen.get(fields)
+    seen = FIELDS.get(fields)
     if seen is None:
         return None
     method, target, _ = line.groups()

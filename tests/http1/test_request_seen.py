@@ -1,0 +1,135 @@
+"""Fields of requests that were read before: nobody can tell but by the time that it takes."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.http1.test_server import ConnectionCase
+from tqserver.http1.head import RequestHead, ResponseHead
+from tqserver.http1.request_seen import FIELDS, FIELDS_BYTES_REMEMBERED_MAX, FIELDS_REMEMBERED_MAX
+
+OK = ResponseHead(200, b"OK", [(b"Date", b"now")], 2)
+
+LINES = st.builds(
+    lambda method, target, version: b"%b %b HTTP/%b" % (method, target, version),
+    st.sampled_from([b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE", b"CONNECT", b"TRACE", b"BREW", b"PRI", b"LINK"]),
+    st.sampled_from(
+        [b"/", b"/a?b=c", b"/%41", b"/%zz", b"/a\\b", b'/a?"', b"*", b"http://b.test/x", b"b.test:1", b"a"]
+    ),
+    st.sampled_from([b"1.1", b"1.1", b"1.0"]),
+)
+
+FIELD_LINES = st.sampled_from(
+    [
+        b"Host: a.test",
+        b"host:  a.test \t",
+        b"Host: b.test",
+        b"Host: a,b",
+        b"Host:",
+        b"User-Agent: x",
+        b"Cookie: a=b; c=d",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Connection: upgrade",
+        b"Connection: upgrade, close",
+        b"Proxy-Connection: close",
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        b"Content-Length: 0",
+        b"Content-Length: 1",
+        b"Content-Length: +0",
+        b"Transfer-Encoding: chunked",
+        b"Expect: 100-continue",
+        b"Range: bytes=0-1",
+        b"Bad Name: x",
+        b"No-Colon",
+        b" folded",
+        b"Empty:",
+        b"Nul: \x00",
+        b"Latin: \xe4",
+    ]
+)
+
+
+def described(head: RequestHead) -> tuple[object, ...]:
+    """All that a head says, but how it was read."""
+    return tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "__weakref__"))
+
+
+class SeenTests(ConnectionCase):
+    """The second request with the same fields."""
+
+    def outcome(self, data: bytes) -> tuple[object, ...]:
+        """What becomes of a request on a new connection, and of its answer."""
+        self.connect()
+        self.connection.dataReceived(data)
+        heads = [described(exchange.head) for exchange in self.recorder.exchanges]
+        for exchange in self.recorder.exchanges:
+            exchange.answer(OK, b"ok")
+        faults = [(fault.status, str(fault)) for fault in self.recorder.faults]
+        return heads, faults, self.sent(), self.wire.disconnecting, self.wire.half_closed
+
+    @given(LINES, LINES, st.lists(FIELD_LINES, max_size=5))
+    @settings(deadline=None, max_examples=400)
+    def test_no_difference(self, first: bytes, second: bytes, fields: list[bytes]) -> None:
+        """Whatever a request says, it is taken as it would be if nothing with its fields had come before."""
+        rest = b"\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
+        FIELDS.clear()
+        expected = self.outcome(second + rest)
+        FIELDS.clear()
+        for line in (first, b"GET / HTTP/1.1", b"GET / HTTP/1.0"):
+            self.outcome(line + rest)
+        self.assertEqual(self.outcome(second + rest), expected)
+
+    def test_used(self) -> None:
+        """The same fields are one object, whose meaning is one object, too, for requests of any line."""
+        FIELDS.clear()
+        rest = b" HTTP/1.1\r\nHost: a.test\r\nUser-Agent: x\r\n\r\n"
+        for line in (b"GET /a", b"HEAD /b?c", b"DELETE /d"):
+            self.connection.dataReceived(line + rest)
+            self.recorder.exchanges[-1].answer(OK, b"ok")
+        first, second, third = (exchange.head for exchange in self.recorder.exchanges)
+        self.assertEqual((first.fields, second.path, second.query, third.method), (b"", b"/b", b"c", b"DELETE"))
+        self.assertIs(second.fields, third.fields)
+        self.assertIs(second.headers, first.headers)
+
+    def test_a_parser_only_if_needed(self) -> None:
+        """A connection whose fields are all known never has a parser."""
+        for _ in range(2):
+            self.connect()
+            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: parser.test\r\n\r\n")
+        self.assertIsNone(self.connection._parser)
+        self.recorder.exchanges[-1].answer(OK, b"ok")
+        self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: parser.test\r\nContent-Length: 2\r\n\r\nhi")
+        self.assertIsNotNone(self.connection._parser)
+        self.assertEqual(self.recorder.exchanges[-1].head.content_length, 2)
+
+    def test_pipelined(self) -> None:
+        """Requests that come together, or while another is served, wait for their turn."""
+        request = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+        self.connection.dataReceived(request)
+        self.connection.dataReceived(request)
+        self.connection.dataReceived(request * 2)
+        for count in (1, 2, 3, 4):
+            self.assertEqual(len(self.recorder.exchanges), count)
+            self.recorder.exchanges[-1].answer(OK, b"ok")
+
+    def test_bounded(self) -> None:
+        """However many different fields come, and however long they are, memory does not grow."""
+        FIELDS.clear()
+        for number in range(FIELDS_REMEMBERED_MAX + 3):
+            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %d\r\n\r\n" % number)
+            self.recorder.exchanges.pop().answer(OK, b"ok")
+        self.assertEqual(len(FIELDS), 3)
+        long = FIELDS_BYTES_REMEMBERED_MAX * b"x"
+        self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %b\r\n\r\n" % long)
+        self.assertEqual(len(FIELDS), 3)
+
+    def test_about_one_request(self) -> None:
+        """What is said of one request alone is not kept for others."""
+        FIELDS.clear()
+        for field in (b"traceparent: 00-1-1-01", b"If-None-Match: a", b"X-Request-ID: 1", b"Content-Length: 0"):
+            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b\r\n\r\n" % field)
+            self.recorder.exchanges.pop().answer(OK, b"ok")
+        self.assertEqual(FIELDS, {})
