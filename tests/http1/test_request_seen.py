@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.http1.test_server import ConnectionCase
 from tqserver.http1.head import RequestHead, ResponseHead
-from tqserver.http1.request_seen import FIELDS, FIELDS_BYTES_REMEMBERED_MAX, FIELDS_REMEMBERED_MAX
+from tqserver.http1.request_seen import FIELDS, FIELDS_BYTES_REMEMBERED_MAX, FIELDS_REMEMBERED_MAX, RECURRING
 
 OK = ResponseHead(200, b"OK", [(b"Date", b"now")], 2)
 
@@ -57,6 +57,12 @@ def described(head: RequestHead) -> tuple[object, ...]:
     return tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "__weakref__"))
 
 
+def forget() -> None:
+    """Nothing has come before."""
+    FIELDS.clear()
+    RECURRING.forget()
+
+
 class SeenTests(ConnectionCase):
     """The second request with the same fields."""
 
@@ -75,28 +81,28 @@ class SeenTests(ConnectionCase):
     def test_no_difference(self, first: bytes, second: bytes, fields: list[bytes]) -> None:
         """Whatever a request says, it is taken as it would be if nothing with its fields had come before."""
         rest = b"\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
-        FIELDS.clear()
+        forget()
         expected = self.outcome(second + rest)
-        FIELDS.clear()
-        for line in (first, b"GET / HTTP/1.1", b"GET / HTTP/1.0"):
+        forget()
+        for line in 2 * [first, b"GET / HTTP/1.1", b"GET / HTTP/1.0"]:
             self.outcome(line + rest)
         self.assertEqual(self.outcome(second + rest), expected)
 
     def test_used(self) -> None:
         """The same fields are one object, whose meaning is one object, too, for requests of any line."""
-        FIELDS.clear()
+        forget()
         rest = b" HTTP/1.1\r\nHost: a.test\r\nUser-Agent: x\r\n\r\n"
-        for line in (b"GET /a", b"HEAD /b?c", b"DELETE /d"):
+        for line in (b"GET /", b"GET /a", b"HEAD /b?c", b"DELETE /d"):
             self.connection.dataReceived(line + rest)
             self.recorder.exchanges[-1].answer(OK, b"ok")
-        first, second, third = (exchange.head for exchange in self.recorder.exchanges)
+        _, first, second, third = (exchange.head for exchange in self.recorder.exchanges)
         self.assertEqual((first.fields, second.path, second.query, third.method), (b"", b"/b", b"c", b"DELETE"))
         self.assertIs(second.fields, third.fields)
         self.assertIs(second.headers, first.headers)
 
     def test_a_parser_only_if_needed(self) -> None:
         """A connection whose fields are all known never has a parser."""
-        for _ in range(2):
+        for _ in range(3):
             self.connect()
             self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: parser.test\r\n\r\n")
         self.assertIsNone(self.connection._parser)
@@ -117,19 +123,21 @@ class SeenTests(ConnectionCase):
 
     def test_bounded(self) -> None:
         """However many different fields come, and however long they are, memory does not grow."""
-        FIELDS.clear()
-        for number in range(FIELDS_REMEMBERED_MAX + 3):
-            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %d\r\n\r\n" % number)
+        forget()
+        for number in range(2 * FIELDS_REMEMBERED_MAX + 6):
+            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %d\r\n\r\n" % (number // 2))
             self.recorder.exchanges.pop().answer(OK, b"ok")
         self.assertEqual(len(FIELDS), 3)
         long = FIELDS_BYTES_REMEMBERED_MAX * b"x"
-        self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %b\r\n\r\n" % long)
+        for _ in range(2):
+            self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\nX: %b\r\n\r\n" % long)
+            self.recorder.exchanges.pop().answer(OK, b"ok")
         self.assertEqual(len(FIELDS), 3)
 
     def test_about_one_request(self) -> None:
         """What is said of one request alone is not kept for others."""
-        FIELDS.clear()
-        for field in (b"traceparent: 00-1-1-01", b"If-None-Match: a", b"X-Request-ID: 1", b"Content-Length: 0"):
+        forget()
+        for field in 2 * [b"traceparent: 00-1-1-01", b"If-None-Match: a", b"X-Request-ID: 1", b"Content-Length: 0"]:
             self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a.test\r\n%b\r\n\r\n" % field)
             self.recorder.exchanges.pop().answer(OK, b"ok")
         self.assertEqual(FIELDS, {})

@@ -8,6 +8,7 @@ checks make of a head follows from its bytes alone; so the same bytes need not b
 from __future__ import annotations
 
 from .head import ResponseHead
+from .recurring import Recurring
 
 HEADS_REMEMBERED_MAX = 512
 """When there are more, all are forgotten and it begins anew: most of them are of a second that is over."""
@@ -21,15 +22,18 @@ By their bytes, with the empty line. Those are here that may be followed by exac
 of, in answer to anything but a HEAD, and then by the next answer. Who gets one does not change it.
 """
 
+RECURRING = Recurring()
+
 
 def remember(head_bytes: bytes, head: ResponseHead) -> None:
     """
-    Remember a head, which began an answer that was found valid and whole, on a connection that can be used again.
+    Remember a head, if it is not the first time that it came. It began an answer that was found valid and whole, on a
+    connection that can be used again.
 
     @param head_bytes: all that was read of it.
     @param head: what it means, with the length of the body.
     """
-    if len(head_bytes) <= HEAD_BYTES_REMEMBERED_MAX:
+    if len(head_bytes) <= HEAD_BYTES_REMEMBERED_MAX and RECURRING.again(head_bytes):
         if len(HEADS) >= HEADS_REMEMBERED_MAX:
             HEADS.clear()
         HEADS[head_bytes] = head

@@ -154,9 +154,11 @@ class HTTPClientConnection(Asking, Switching, Protocol):
             self.close()
             return
         begins = self._state is _REQUESTED and not self._head_bytes
+        start = b""
         if begins and not self._held:
             end = data.find(_END) + 4
-            head = HEADS.get(data[:end])
+            start = data[:end]
+            head = HEADS.get(start)
             if head is not None and head.content_length == len(data) - end and self._method != b"HEAD":
                 if not head.written:
                     head.write()
@@ -167,6 +169,7 @@ class HTTPClientConnection(Asking, Switching, Protocol):
             if self._state is _REQUESTED:
                 if begins and (self._held or not data.startswith(PLAIN_STARTS)):
                     data = self._begun(data)
+                    start = b""
                 self._head_bytes += len(data)
             self._parser.feed_data(data)
         except UpstreamFault as fault:
@@ -184,8 +187,8 @@ class HTTPClientConnection(Asking, Switching, Protocol):
                 # What follows a whole answer is nobody's, whatever it is.
                 self._fault = None
                 self.reusable = False
-            elif begins:
-                self._remember(data)
+            elif start:
+                self._remember(start, len(data) - len(start))
             self._answered()
         elif self._fault is not None:
             self._fail(self._fault)
@@ -373,18 +376,21 @@ class HTTPClientConnection(Asking, Switching, Protocol):
 
     # Ours.
 
-    def _remember(self, data: bytes) -> None:
+    def _remember(self, start: bytes, rest_bytes: int) -> None:
         """
         Remember the head of an answer, if that is plain.
 
-        @param data: all of the answer, unless it was told in part before.
+        @param start: the answer to the end of its head, if that is what the parser, too, has taken for it.
+        @param rest_bytes: the length of the rest.
         """
         head = self._head
-        if head is not None and self.reusable and has_body(head.status, self._method):
-            end = data.find(_END) + 4
-            if head.content_length == len(data) - end:
-                # So that is where the parser, too, has found the end of the head.
-                remember(data[:end], head)
+        if (
+            head is not None
+            and head.content_length == rest_bytes
+            and self.reusable
+            and has_body(head.status, self._method)
+        ):
+            remember(start, head)
 
     def _answered(self) -> None:
         """The answer is whole."""

@@ -14,7 +14,7 @@ from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import Headers
 from .pace import Pace
-from .request_seen import head_seen, remember
+from .request_seen import FIELDS, head_seen, remember
 from .strict import FIELDS_MAX, check_fields, request_head
 from .wire import RequestWire
 
@@ -106,8 +106,11 @@ class RequestReader(RequestWire):
     # The wire's side.
 
     def _read_before(self, line: re.Match[bytes], fields: bytes) -> bool:
-        head = head_seen(line, fields)
-        if head is None or len(self._waiting) >= PIPELINE_MAX:
+        seen = FIELDS.get(fields)
+        if seen is None or len(self._waiting) >= PIPELINE_MAX:
+            return False
+        head = head_seen(line, seen)
+        if head is None:
             return False
         exchange = ServerExchange(self, head)  # type: ignore[arg-type]  # See above.
         exchange.body_whole = True

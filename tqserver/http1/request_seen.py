@@ -13,6 +13,7 @@ import re
 from attrs import frozen
 
 from .head import Headers, RequestHead
+from .recurring import Recurring
 from .strict import origin_form
 
 FIELDS_REMEMBERED_MAX = 512
@@ -41,6 +42,9 @@ _PER_REQUEST = frozenset(
 """What is about one request alone: either its meaning depends on the method, or it will hardly come again."""
 
 
+RECURRING = Recurring()
+
+
 @frozen
 class Seen:
     """What some fields mean."""
@@ -58,7 +62,7 @@ FIELDS: dict[bytes, Seen] = {}
 
 def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
     """
-    Remember fields, if it is worth it.
+    Remember fields, if it is worth it: they came before, and may come again.
 
     @param line: the request line that was before them.
     @param fields: all of them, after the minor version, with the empty line and nothing else.
@@ -67,6 +71,7 @@ def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
     if (
         len(fields) <= FIELDS_BYTES_REMEMBERED_MAX
         and head.content_length == 0
+        and RECURRING.again(fields)
         and line[2][:1] == b"/"
         and _PER_REQUEST.isdisjoint([name for name, _ in head.headers])
     ):
@@ -75,17 +80,14 @@ def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
         FIELDS[fields] = Seen(fields, head.headers, head.host, head.version, head.keep_alive)
 
 
-def head_seen(line: re.Match[bytes], fields: bytes) -> RequestHead | None:
+def head_seen(line: re.Match[bytes], seen: Seen) -> RequestHead | None:
     """
     The head of a request whose fields were read before.
 
     @param line: its request line.
-    @param fields: the rest of it, from the minor version on.
-    @return: L{None} if they were not, or if the line needs a closer look.
+    @param seen: what the rest of it means.
+    @return: L{None} if the line needs a closer look.
     """
-    seen = FIELDS.get(fields)
-    if seen is None:
-        return None
     method, target, _ = line.groups()
     if method not in _METHODS or not origin_form(target):
         return None
