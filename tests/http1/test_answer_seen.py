@@ -138,7 +138,8 @@ class WrittenTests(ConnectionCase):
         exchange.response_headers = added
         exchange.answer(head, b"ok")
         lines, _, body = self.sent().partition(b"\r\n\r\n")
-        first, *fields = lines.split(b"\r\n")
+        # Our own date is another one when a second has passed.
+        first, *fields = (b"Date" if line.startswith(b"Date: ") else line for line in lines.split(b"\r\n"))
         return first, sorted(fields), body, exchange.status, exchange.sent_bytes, self.wire.disconnecting
 
     @given(
