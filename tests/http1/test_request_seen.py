@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +76,8 @@ class SeenTests(ConnectionCase):
         for exchange in self.recorder.exchanges:
             exchange.answer(OK, b"ok")
         faults = [(fault.status, str(fault)) for fault in self.recorder.faults]
-        return heads, faults, self.sent(), self.wire.disconnecting, self.wire.half_closed
+        sent = re.sub(rb"Date: [^\r]*", b"", self.sent())
+        return heads, faults, sent, self.wire.disconnecting, self.wire.half_closed
 
     @given(LINES, LINES, st.lists(FIELD_LINES, max_size=5))
     @settings(deadline=None, max_examples=400)
@@ -87,6 +90,38 @@ class SeenTests(ConnectionCase):
         for line in 2 * [first, b"GET / HTTP/1.1", b"GET / HTTP/1.0"]:
             self.outcome(line + rest)
         self.assertEqual(self.outcome(second + rest), expected)
+
+    @given(st.lists(st.tuples(LINES, st.lists(FIELD_LINES, max_size=3)), min_size=2, max_size=4), st.booleans())
+    @settings(deadline=None, max_examples=300)
+    def test_no_difference_for_the_next(self, requests: list[tuple[bytes, list[bytes]]], at_once: bool) -> None:
+        """Nor is what comes after it on the same connection taken differently."""
+        host = b"Host: a.test\r\n"
+        heads = [
+            line + b"\r\n" + host + b"".join(field + b"\r\n" for field in fields) + b"\r\n" for line, fields in requests
+        ]
+        pieces = [b"".join(heads)] if at_once else heads
+        forget()
+        expected = self.outcomes(pieces)
+        forget()
+        for head in heads:
+            for _ in range(2):
+                self.outcome(head)
+        self.assertEqual(self.outcomes(pieces), expected)
+
+    def outcomes(self, pieces: list[bytes]) -> tuple[object, ...]:
+        """What becomes of what comes on one connection, each request answered before the next."""
+        self.connect()
+        heads = []
+        for piece in pieces:
+            self.connection.dataReceived(piece)
+            while self.recorder.exchanges:
+                exchange = self.recorder.exchanges.pop(0)
+                heads.append(described(exchange.head))
+                if not exchange.over:
+                    exchange.answer(OK, b"ok")
+        faults = [(fault.status, str(fault)) for fault in self.recorder.faults]
+        sent = re.sub(rb"Date: [^\r]*", b"", self.sent())
+        return heads, faults, sent, self.wire.disconnecting, self.wire.half_closed
 
     def test_used(self) -> None:
         """The same fields are one object, whose meaning is one object, too, for requests of any line."""

@@ -79,6 +79,9 @@ class RequestReader(RequestWire):
             self._refused_bodiless = method == b"HEAD"
             self._refuse_all(fault)
             return
+        if head.keep_alive and self._parser is not None and not self._parser.should_keep_alive():
+            # It takes Proxy-Connection for Connection, and would read nothing more.
+            self._spent = True
         exchange = ServerExchange(self, head)  # type: ignore[arg-type]  # The whole connection is a carrier.
         length = head.content_length
         limit = settings.body_bytes_max
