@@ -23,7 +23,6 @@ from .streams import AcceptedTCP, AcceptedUNIX, TCPStream, UNIXStream, named
 from .transport import Stream
 from .writing import StreamReactor
 
-
 ACCEPTS_STEP = 20
 """By so many a port raises what it accepts in one go, when that were not all."""
 
