@@ -103,7 +103,7 @@ class Server(Service):
             raise self._refusal(str(error))
         http = self._project.server.http
         try:
-            self._listeners = Listeners(http.listen, http.fronts)
+            self._listeners = Listeners(http.listen, http.fronts, f"{self._project.server.var}/run/.front/front.sock")
         except ListenFault as fault:
             self._lock.release()
             raise self._refusal(str(fault))
@@ -128,7 +128,9 @@ class Server(Service):
         self._fronts.set_drain_timeout(server.http.stop_timeout_s)
         self._fronts.on_said(self._logs.said)
         self._ports = PortPool(server.workers.port_first, server.workers.port_last, clock=reactor)
-        self._launcher = Launcher(server, spawner, self._ports, self._probe, os.environ, os.geteuid() == 0)
+        self._launcher = Launcher(
+            server, spawner, self._ports, self._probe, os.environ, os.geteuid() == 0, self._listeners.private
+        )
         os.makedirs(f"{server.var}/spool", mode=0o700, exist_ok=True)
         self._builds = Builds(reactor, spawner, server, in_use=self._artefacts_in_use)
         watcher = make_watcher(reactor, server.watch.debounce_s)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 
 from .model import ListenConfig, Project, ServerConfig, WorkerConfig
 
@@ -77,6 +77,9 @@ def process_key(worker: WorkerConfig) -> str:
         parts.append(worker.python)
     elif worker.type == "php":
         parts.append(worker.php)
+    elif worker.queue is not None:
+        # All of it, also what is not to be seen in logs.
+        parts.append(astuple(worker.queue))
     return sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

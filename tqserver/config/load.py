@@ -18,12 +18,14 @@ from ..errors import ConfigFault, Problem
 from .folder import Folder, environment_lines
 from .model import BrokenWorker, Project, ServerConfig, WorkerConfig
 from .nodes import FILE_BYTES_MAX
+from .queue_file import QUEUE, build_queue
+from .queue_model import QueueSettings
 from .server_file import SERVER, absolute, build_server
 from .shape import Found, bounded, whole_file
 from .worker_file import WORKER_NAME, Read, build_worker
 from .worker_keys import WORKER
 
-__all__ = ["WORKER_FILE", "BrokenWorker", "Project", "load_project", "load_server", "load_worker"]
+__all__ = ["WORKER_FILE", "BrokenWorker", "Project", "load_project", "load_queue", "load_server", "load_worker"]
 
 WORKER_FILE = os.path.join("config", "worker.yaml")
 """Where a worker's configuration is; a folder that has none is no worker."""
@@ -73,6 +75,20 @@ def load_worker(directory: str, server: ServerConfig) -> WorkerConfig:
     @raise ConfigFault: with all that is wrong.
     """
     return _load_worker(os.path.abspath(directory), server).config
+
+
+def load_queue(path: str) -> QueueSettings:
+    """
+    Read the file of a queue that runs alone: what a C{worker.yaml} says of one, and nothing else.
+
+    @param path: the file's path; relative paths in it start from its folder.
+    @raise ConfigFault: with all that is wrong.
+    """
+    file = os.path.abspath(path)
+    found = QUEUE.read(_read(file, "name a queue's configuration with --config"), file)
+    settings = build_queue(found, os.path.dirname(file), alone=True)
+    found.raise_problems()
+    return settings
 
 
 def load_project(

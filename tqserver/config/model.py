@@ -14,6 +14,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from ..errors import Problem
+from .queue_model import QueueSettings
 
 Mode = Literal["development", "production"]
 WorkerType = Literal["go", "bun", "php", "python", "command", "static", "queue"]
@@ -155,6 +156,8 @@ class RouteConfig:
     prefix: str
     host: str | None = None
     """Lower case, no port."""
+    asynchronous: bool | None = False
+    """Whether requests may ask to be answered later; L{None} only while it is read: as the worker says."""
 
 
 @frozen(kw_only=True)
@@ -388,6 +391,8 @@ class WorkerConfig:
     bun: BunConfig = BunConfig()
     python: PythonConfig = PythonConfig()
     php: PHPConfig = PHPConfig()
+    queue: QueueSettings | None = None
+    """Of C{type: queue}, and of no other."""
     log_file: str | None = None
     """Absolute path, may hold C{{date}}; L{None}: none."""
     public: str | None = None
@@ -399,6 +404,11 @@ class WorkerConfig:
     """Absolute directories of files that a response may name with C{X-Sendfile}."""
     ignore: tuple[str, ...] = field(default=())
     """Further patterns of files whose change means nothing, besides L{WatchConfig.ignore}."""
+
+    @property
+    def single(self) -> bool:
+        """Whether there can be only one process of it at a time: a queue's has locked its tasks."""
+        return self.type == "queue"
 
     @property
     def route(self) -> str:

@@ -195,12 +195,14 @@ _later = {
 
 def route(node: yaml.Node, path: str) -> RouteConfig:
     """Read one entry of C{routes}."""
-    found = entry(node, path, {"host": host_name, "path": url_prefix}, "path, and perhaps host", {})
-    prefix, host = found.get("path"), found.get("host")
+    reads: dict[str, Read[object]] = {"host": host_name, "path": url_prefix, "async": boolean}
+    found = entry(node, path, reads, "path, and perhaps host and async", {})
+    prefix, host, asynchronous = found.get("path"), found.get("host"), found.get("async")
     if prefix is None:
         raise mistake(node, path, "has no path", "write {path: /} for the whole host")
     assert isinstance(prefix, str) and (host is None or isinstance(host, str))
-    return RouteConfig(prefix=prefix, host=host)
+    assert asynchronous is None or isinstance(asynchronous, bool)
+    return RouteConfig(prefix=prefix, host=host, asynchronous=asynchronous)
 
 
 def entry(

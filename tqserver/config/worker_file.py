@@ -38,6 +38,8 @@ from .model import (
 )
 from .nodes import Wrong
 from .places import lines_of_items
+from .queue_file import build_queue, is_of_queue
+from .queue_keys import ASYNC
 from .server_file import absolute
 from .shape import Found
 
@@ -47,6 +49,12 @@ DOCUMENT_ROOT = "public"
 
 WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", re.ASCII)
 """A name stands in headers, file names and the paths of sockets."""
+
+QUEUE_GRACE_S = 10.0
+"""A queue's process that was told to end ends what it has in hand, which may wait for a slow disk."""
+
+QUEUE_REQUEST_TIMEOUT_S = 90.0
+"""A request may ask a queue to wait for as long as a minute."""
 
 _HEALTH: dict[WorkerType, tuple[HealthType, ...]] = {
     "go": ("http", "tcp", "notify", "none"),
@@ -107,8 +115,8 @@ def build_worker(
         routes=routes,
         type=type_,
         enabled=_enabled(found, server),
-        listen="unix" if type_ == "php" else "tcp",
-        request_timeout_s=server.http.request_timeout_s,
+        listen="unix" if type_ in ("php", "queue") else "tcp",
+        request_timeout_s=max(server.http.request_timeout_s, QUEUE_REQUEST_TIMEOUT_S if type_ == "queue" else 0.0),
         scaling=_scaling(found, type_, php),
         waiting=found.fill(WaitingLineConfig, "waiting"),
         sticky=found.fill(StickyConfig, "sticky"),
@@ -118,11 +126,12 @@ def build_worker(
         health=found.fill(HealthConfig, "health", type=_HEALTH[type_][0]),
         restart=_restart(found),
         recycle=_recycle(found),
-        process=_process(found, server, file_environment),
+        process=_process(found, server, file_environment, type_),
         go=found.fill(GoConfig, "go"),
         bun=found.fill(BunConfig, "bun"),
         python=_python(found, directory, folder),
         php=php,
+        queue=build_queue(found, directory) if type_ == "queue" else None,
         log_file=_log_file(found, name, server.project),
         public=_public(found, directory),
         static=found.fill(StaticConfig, "static"),
@@ -135,8 +144,10 @@ def build_worker(
 def _routes(found: Found) -> tuple[tuple[RouteConfig, ...], tuple[int, ...]]:
     """The routes of a worker and their lines."""
     found.check(not ("path" in found and "routes" in found), ("path", "routes"), "is given beside path", "keep one")
+    said = found.values.get(ASYNC.path)
+    asynchronous = said is not None and said.value is True
     if (prefix := found.get("path", str)) is not None:
-        return (RouteConfig(prefix=prefix),), (found.values["path"].line,)
+        return (RouteConfig(prefix=prefix, asynchronous=asynchronous),), (found.values["path"].line,)
     listed = found.get("routes", tuple)
     if listed is None:
         if "path" not in found.failed and "routes" not in found.failed:
@@ -146,10 +157,11 @@ def _routes(found: Found) -> tuple[tuple[RouteConfig, ...], tuple[int, ...]]:
     lines = lines_of_items(found.values["routes"].node)
     for index, route in enumerate(listed):
         assert isinstance(route, RouteConfig)
-        if route in routes:
-            message = f"is the same as the route on line {lines[routes.index(route)]}"
+        same = [at for at, other in enumerate(routes) if (other.host, other.prefix) == (route.host, route.prefix)]
+        if same:
+            message = f"is the same as the route on line {lines[same[0]]}"
             found.wrongs.append(Wrong(lines[index], f"routes[{index}]", message, "remove one of the two"))
-        routes.append(route)
+        routes.append(evolve(route, asynchronous=asynchronous) if route.asynchronous is None else route)
     return tuple(routes), lines
 
 
@@ -198,6 +210,32 @@ def _check_type(found: Found, type_: WorkerType) -> None:
     if type_ == "static":
         for path in [path for path in paths if path.startswith(("scaling.", "x_accel_redirect", "x_sendfile"))]:
             found.wrong(path, "is of no use to a worker of type static, which has no process", "remove it")
+    _check_queue(found, type_, paths)
+
+
+def _check_queue(found: Found, type_: WorkerType, paths: Sequence[str]) -> None:
+    """Report keys of queues where there is none, and those that a queue cannot follow."""
+    if type_ != "queue":
+        for path in filter(is_of_queue, paths):
+            found.wrong(path, f"is of no use to a worker of type {type_}", "remove it, or write `type: queue`")
+        said = found.values.get(ASYNC.path)
+        if said is not None and not isinstance(said.value, bool):
+            message = f"holds the settings of a queue, and this is a worker of type {type_}"
+            found.wrong(ASYNC.path, message, "write `async: true`; the settings belong to the worker of type queue")
+        return
+    for path in [path for path in paths if path.startswith("scaling.")]:
+        found.wrong(path, "is of no use to a worker of type queue: there is always one process of it", "remove it")
+    found.check(
+        "strip_prefix" not in found or found.values["strip_prefix"].value is True,
+        ("strip_prefix",),
+        "cannot be false for a worker of type queue, whose services have paths of their own",
+        "remove it",
+    )
+    for index, route in enumerate(found.get("routes", tuple) or ()):
+        if route.asynchronous:
+            lines = lines_of_items(found.values["routes"].node)
+            message = "cannot be true for a queue, which keeps the asynchronous requests of other workers"
+            found.wrongs.append(Wrong(lines[index], f"routes[{index}].async", message, "remove it"))
 
 
 def _enabled(found: Found, server: ServerConfig) -> bool:
@@ -214,6 +252,8 @@ def _scaling(found: Found, type_: WorkerType, php: PHPConfig) -> ScalingConfig:
     usual = ScalingConfig()
     if type_ == "static":
         return evolve(usual, workers_min=0, workers_max=0)
+    if type_ == "queue":
+        return evolve(usual, workers_min=1, workers_max=1)
     low, high = (1, 1) if type_ == "php" else (usual.workers_min, usual.workers_max)
     said_low, said_high = found.get("scaling.min_workers", int), found.get("scaling.max_workers", int)
     low = low if said_low is None else said_low
@@ -271,7 +311,9 @@ def _recycle(found: Found) -> RecycleConfig:
     return recycle
 
 
-def _process(found: Found, server: ServerConfig, file_environment: Sequence[tuple[str, str]]) -> ProcessConfig:
+def _process(
+    found: Found, server: ServerConfig, file_environment: Sequence[tuple[str, str]], type_: WorkerType
+) -> ProcessConfig:
     listed = found.get("environment", tuple) or ()
     merged = {**dict(file_environment), **dict(listed)}
     return found.fill(
@@ -279,7 +321,7 @@ def _process(found: Found, server: ServerConfig, file_environment: Sequence[tupl
         "process",
         limits=found.fill(ProcessLimits, "process.limits"),
         environment=tuple(sorted(merged.items())),
-        shutdown_grace_s=server.workers.shutdown_grace_s,
+        shutdown_grace_s=max(server.workers.shutdown_grace_s, QUEUE_GRACE_S if type_ == "queue" else 0.0),
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .places import ROUTES_MAX, route, url_path, url_prefix
 from .process_values import account, argv, cookie_name, environment, hash_on, settings, signal, umask
+from .queue_keys import ASYNC, SETTINGS
 from .shape import Key, Shape
 from .static_values import FOLDERS_MAX, INDEXES_MAX, RULES_MAX, cache_rule, file_below, file_name, named_folder
 from .values import (
@@ -67,6 +68,7 @@ WORKER = Shape(
         Key("build", argv, "build"),
         Key("run", argv, "run"),
         Key("listen", choice("tcp", "unix"), "listen"),
+        ASYNC,
         Key("public", or_none(file_path("a folder"))),
         Key("static.index", each(file_name, "file names", INDEXES_MAX), "static.index"),
         Key("static.fallback", or_none(file_below), "static.fallback"),
@@ -191,5 +193,6 @@ WORKER = Shape(
             text("the extension of scripts", "such as .php", r"\.[A-Za-z0-9.]{1,16}"),
             "php.split_path",
         ),
+        *SETTINGS,
     )
 )

@@ -23,8 +23,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorSocket, IReactorTi
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
+from ..http1.adopted import adopt_unix_port
 from ..http1.connecting import SCARCE
-from .ports import adopt_unix_port
 
 _log = Logger()
 

@@ -5,7 +5,8 @@ name. Pure.
 
 The fields that carry identity (C{X-Forwarded-*}, C{X-Real-IP}, C{X-Request-ID}) are believed from a peer in
 a trusted network and replaced from everybody else, also when they are spelled with an underscore, which
-many workers cannot tell from a dash.
+many workers cannot tell from a dash. The fields that say that a request is a task (C{X-Task-Id} and others)
+are passed on only from a process of the server.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from attrs import frozen
 from ..http1.head import Headers, RequestHead
 from ..http1.hop import HOP_BY_HOP, connection_options
 from .claims import Address, Claims, address_of, claims_of, is_claim, mounted
+
+PEER = "(server)"
+"""The peer of connections that only processes of the server can open; no address is written like that."""
 
 PEERS_REMEMBERED_MAX = 4096
 """Peers whose address was parsed already; when there are more, all are forgotten and it begins anew."""
@@ -77,9 +81,13 @@ class _Fate(enum.Enum):
     """Says who the client is: believed from trusted peers only, and always written anew."""
     TRACE = enum.auto()
     """C{traceparent} and C{tracestate}: passed on if they are valid."""
+    TASK = enum.auto()
+    """Says which task the request is: passed on from processes of the server, and from nobody else."""
 
 
-_KEEP, _DROP, _CONNECTION, _TRACE = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE
+_KEEP, _DROP, _CONNECTION, _TRACE, _TASK = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE, _Fate.TASK
+
+_TASKS = frozenset([b"x-task-id", b"x-task-attempt", b"x-task-queue"])
 
 _OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
 """Dropped because we write them ourselves (framing is the forwarder's), answer them, or because of
@@ -96,6 +104,8 @@ def _fate(name: bytes) -> _Fate:
         return _Fate.TRACE
     if is_claim(name):
         return _Fate.CLAIM
+    if name in _TASKS:
+        return _Fate.TASK
     if b"_" in name and _fate(name.replace(b"_", b"-")) is not _Fate.KEEP:
         return _Fate.DROP
     return _Fate.KEEP
@@ -205,8 +215,10 @@ class Forwarding:
                 connections.append(field[1])
             elif fate is _TRACE:
                 traced.append(field)
-            else:
+            elif fate is not _TASK:
                 claimed.append(field)
+            elif peer == PEER:
+                headers.append(field)
         if connections:
             headers = _without_options(headers, connections)
         if known.trusted:
@@ -340,6 +352,8 @@ class Forwarding:
         return known
 
     def _meet(self, peer: str) -> _Peer:
+        if peer == PEER:
+            return _Peer("", True, ())
         address = address_of(peer) if peer else None
         if address is None:
             return _Peer(peer, self.trusted_unix and not peer, ())

@@ -40,6 +40,7 @@ from ..plane.messages import (
 from .accepting import SCARCE_PAUSE_S, Accepting, IAcceptingReactor
 from .access_log import AccessLog
 from .forward_http import IReactor
+from .private import PrivateFactory
 from .site import Site
 from .static_roots import kernel_notifier
 
@@ -106,6 +107,7 @@ class FrontService:
         self._factory.serve = self.site.serve  # type: ignore[assignment]
         self._factory.on_count = self._counted
         self._proxied = ProxiedFactory(self._factory, self.site.trusts)
+        self._private = PrivateFactory(self._factory)
         self._listen_fds: list[tuple[int, ServerFactory]] = []
         self._listening = True
         self._cut_at = 0.0
@@ -115,16 +117,24 @@ class FrontService:
         self._load_loop.clock = reactor
         self._settings = HTTPSettings()
 
-    def start(self, control_fd: int, listen_fds: Sequence[int], proxied_fds: Sequence[int] = ()) -> None:
+    def start(
+        self,
+        control_fd: int,
+        listen_fds: Sequence[int],
+        proxied_fds: Sequence[int] = (),
+        private_fds: Sequence[int] = (),
+    ) -> None:
         """
         Connect to the supervisor. Clients are accepted when the first routing has come.
 
         @param control_fd: our end of the pipe.
         @param listen_fds: listening sockets.
         @param proxied_fds: likewise, of those where each connection begins with a PROXY protocol header.
+        @param private_fds: likewise, of those where only processes of the server connect.
         """
         self._listen_fds += [(fd, self._factory) for fd in listen_fds]
         self._listen_fds += [(fd, self._proxied) for fd in proxied_fds]
+        self._listen_fds += [(fd, self._private) for fd in private_fds]
         self._reactor.adoptStreamConnection(control_fd, socket.AF_UNIX, OneLink(self._link))
         os.close(control_fd)
         self._say(Started(pid=os.getpid()))

@@ -159,11 +159,16 @@ class WorkerRouting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A prefix, perhaps of one host only (empty: any), and the worker it leads to."""
+    """
+    A prefix, perhaps of one host only (empty: any), and the worker it leads to.
+
+    @ivar asynchronous: whether requests may ask to be answered later (C{Prefer: respond-async}, RFC 7240).
+    """
 
     prefix: str
     worker: str
     host: str = ""
+    asynchronous: bool = False
 
 
 class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,12 +203,14 @@ class Routing(Message, frozen=True, tag=True, kw_only=True):
     The complete picture. A front that has it needs nothing else.
 
     @ivar secret: what all fronts of a server know and nobody else does; the same for as long as the server runs.
+    @ivar queue: the worker of type queue that keeps asynchronous requests; empty if there is none.
     @ivar drain_timeout_s: so long after an endpoint was taken away its instance may be stopped, whatever it has in
         hand. Who can say goodbye does so before.
     """
 
     version: int
     secret: bytes = b""
+    queue: str = ""
     http: HTTPSettings = HTTPSettings()
     drain_timeout_s: float = 30.0
     routes: tuple[Route, ...] = ()

@@ -204,6 +204,7 @@ class Spawner:
                 child_fds: dict[int, int | str] = {0: stdin, 1: "r", 2: "r"}
                 if spec.notify:
                     child_fds[NOTIFY_FD] = "r"
+                child_fds.update(spec.inherited)
                 self._reactor.spawnProcess(process, argv[0], argv, dict(spec.environment), childFDs=child_fds)
             finally:
                 os.close(stdin)

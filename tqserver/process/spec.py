@@ -76,6 +76,8 @@ class ProcessSpec:
         own.
     @ivar umask: file mode creation mask, or L{None} for the server's own.
     @ivar nice: added to the server's niceness (nice(1)), or L{None}.
+    @ivar inherited: further descriptors that the process gets: its number for each, from 4 on, and ours. They are
+        ours to close when it has been started.
     @ivar notify: whether descriptor 3 of the process is a pipe on which it writes a newline when it is ready.
     """
 
@@ -88,6 +90,7 @@ class ProcessSpec:
     nice: int | None = None
     limits: ProcessLimits = field(factory=ProcessLimits)
     notify: bool = False
+    inherited: tuple[tuple[int, int], ...] = ()
 
 
 @frozen

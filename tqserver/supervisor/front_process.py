@@ -129,7 +129,7 @@ def start_process(
     arguments = []
     for number, listening in enumerate(sockets, CONTROL_FD + 1):
         child_fds[number] = listening.socket.fileno()
-        arguments += ["--listen-proxied" if listening.proxy_protocol else "--listen", str(number)]
+        arguments += [_option(listening), str(number)]
     command = [
         *("setsid", "setpriv", "--pdeathsig", "KILL", "--"),
         *(sys.executable, "-m", "tqserver.front", "--control", str(CONTROL_FD), *arguments),
@@ -143,6 +143,13 @@ def start_process(
         os.close(null)
     front.transport = transport
     front.pid = transport.pid or 0
+
+
+def _option(listening: Listening) -> str:
+    """How a front is told of a socket."""
+    if listening.private:
+        return "--listen-private"
+    return "--listen-proxied" if listening.proxy_protocol else "--listen"
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ declared in every state. Behaviours do not raise; see L{tqserver.supervisor.inst
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -23,6 +24,9 @@ from .instance import UNPROBED, Checks, Instance, InstanceInputs, Phase
 REKILL_S = 1.0
 """A process that KILL did not end at once hangs in the kernel; it is killed again every so often, and meanwhile keeps
 its port."""
+
+SINGLE_LEAVE_S = 1.0
+"""The longest that a process which makes room for its only successor waits for the fronts, of which one may hang."""
 
 REKILLS_TOLD_AFTER = 3
 """Kills without effect before an operator is told."""
@@ -64,10 +68,15 @@ def _draining(inputs: InstanceInputs, instance: Instance, /, reason: str = "") -
     """
     Wait until the fronts have let go of it, and at least the configured while: a client may be between two requests
     of one exchange with state of its own making.
+
+    Where there can be only one process, nobody is served until it has ended: there it is enough that the fronts give it
+    nothing new. It ends what it has in hand after its signal.
     """
     phase = instance.enter("draining")
-    phase.after(instance.pool.drain_timeout_s, inputs.timeout)
-    pause: Deferred[None] = deferLater(instance.clock, instance.pool.restart_delay_s, lambda: None)
+    single = instance.config.single
+    phase.after(min(instance.pool.drain_timeout_s, SINGLE_LEAVE_S if single else inf), inputs.timeout)
+    pause_s = 0.0 if single else instance.pool.restart_delay_s
+    pause: Deferred[None] = deferLater(instance.clock, pause_s, lambda: None)
     both = gatherResults([maybeDeferred(instance.leave_routing, instance.id), pause], consumeErrors=True)
     phase.ask(both.addCallback(lambda _: None), inputs.drained, lambda failure: _drain_failed(inputs, failure))
     return phase

@@ -189,6 +189,12 @@ class ILauncher(Interface):
     def clear(launched: Launched) -> None:
         """Give back what an instance held, after its exit: its port, its socket. Does not raise."""
 
+    def forget(name: str) -> None:
+        """
+        Give back what was kept between the instances of a worker, which is to have none from now on. May be said again.
+        Does not raise.
+        """
+
 
 class IWorkerLogs(Interface):
     """Where the words of workers go."""

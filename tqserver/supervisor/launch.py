@@ -22,6 +22,7 @@ from ..process.interfaces import IProbe, IProcessObserver, IRunningProcess, ISpa
 from ..process.ports import PortPool, PortsExhausted
 from ..process.spec import Address, ProcessSpec, SpawnFault, worker_environment
 from .interfaces import ILauncher, Launched, LaunchFault, Order
+from .queue_launch import QueueLaunches
 
 SOCKET_PATH_BYTES_MAX = 107
 """What fits into C{sun_path} with its final NUL (unix(7))."""
@@ -82,12 +83,14 @@ class Launcher:
         probes: Callable[[WorkerConfig, Address], IProbe | None],
         own_environment: Mapping[str, str],
         privileged: bool,
+        front: str = "",
     ) -> None:
         """
         @param probes: makes what asks an instance at an address whether it is well; L{None} if its health type has no
             questions.
         @param own_environment: the server's.
         @param privileged: whether the server may become another user.
+        @param front: path of the fronts' private socket, which queues are told.
         """
         self.server = server
         self._spawner = spawner
@@ -96,13 +99,14 @@ class Launcher:
         self._environment = own_environment
         self._privileged = privileged
         self._short_directories: dict[str, str] = {}
+        self._queues = QueueLaunches(front, privileged)
 
     def launch(self, order: Order, observer: IProcessObserver) -> Launched:
         """Start an instance; see L{ILauncher}."""
         address = self._address(order)
         try:
             process = self._spawn(order, address, observer)
-        except SpawnFault as fault:
+        except (SpawnFault, LaunchFault) as fault:
             self._give_back(address)
             raise LaunchFault(fault.reason, fault.remedy)
         except ConfigFault as fault:
@@ -117,8 +121,13 @@ class Launcher:
         """Give back what an instance held; see L{ILauncher}."""
         self._give_back(launched.address)
 
+    def forget(self, name: str) -> None:
+        """Give back what was kept between the instances of a worker; see L{ILauncher}."""
+        self._queues.forget(name)
+
     def close(self) -> None:
         """Remove what was made for all instances together."""
+        self._queues.close()
         for directory in self._short_directories.values():
             _remove(directory, os.rmdir)
         self._short_directories = {}
@@ -179,6 +188,10 @@ class Launcher:
         environment.update(config.process.environment)
         environment.update(contract)
         argv = fill_in(order.build.argv, config.name, address)
+        given_queue = None
+        if config.type == "queue":
+            given_queue = self._queues.prepare(config, environment.get("PYTHONPATH", ""))
+            argv, environment = given_queue.argv, {**environment, **given_queue.environment}
         user, group = config.process.user, config.process.group
         if config.type == "php":
             argv = self._write_pool(order, address, environment)
@@ -194,8 +207,13 @@ class Launcher:
             nice=config.process.nice,
             limits=config.process.limits,
             notify=config.health.type == "notify",
+            inherited=given_queue.inherited if given_queue is not None else (),
         )
-        return self._spawner.spawn(spec, observer)
+        try:
+            return self._spawner.spawn(spec, observer)
+        finally:
+            if given_queue is not None:
+                os.close(given_queue.written)
 
     def _write_pool(self, order: Order, address: Address, environment: dict[str, str]) -> tuple[str, ...]:
         """Write the configuration of a php-fpm of its own, and tell how to run that."""

@@ -4,6 +4,9 @@ The listening sockets. They are opened here, stay open here, and are inherited b
 Each front slot has a TCP socket of its own for each listener (C{SO_REUSEPORT}, socket(7)), so that the kernel spreads
 connections over the fronts. Because the supervisor holds the sockets too, what waits in them to be accepted
 survives the front. A UNIX socket cannot be opened twice: the fronts share it.
+
+One UNIX socket is for processes of the server alone, such as queues: only its own user may connect there, and who does
+is believed.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import socket
 import stat
 import struct
+import tempfile
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -26,6 +30,10 @@ BACKLOG = 4096
 """Connections that may wait to be accepted, bounded further by C{net.core.somaxconn}."""
 
 
+UNIX_PATH_BYTES_MAX = 107
+"""What fits into C{sun_path} with its final NUL (unix(7))."""
+
+
 class ListenFault(Exception):
     """A listener cannot be opened; the text says which, why and what would mend it."""
 
@@ -36,10 +44,12 @@ class Listening:
     One listening socket.
 
     @ivar proxy_protocol: whether each connection on it begins by telling whose it is.
+    @ivar private: whether it is the one for processes of the server.
     """
 
     socket: socket.socket
     proxy_protocol: bool = False
+    private: bool = False
 
 
 class Listeners:
@@ -48,16 +58,21 @@ class Listeners:
 
     @ivar slots: for each front slot its sockets.
     @ivar addresses: what was opened, for people: C{http://…} or the path of a socket.
+    @ivar private: path of the socket for processes of the server, or empty.
     """
 
-    def __init__(self, listen: Sequence[ListenConfig], fronts: int) -> None:
+    def __init__(self, listen: Sequence[ListenConfig], fronts: int, private: str = "") -> None:
         """
         Open them all, or none.
 
+        @param private: where to open a socket for processes of the server, in a folder of its own; if that is too long
+            for the path of a socket, it is elsewhere. Empty: there is none.
         @raise ListenFault: one of them cannot be opened.
         """
         self.slots: list[list[Listening]] = [[] for _ in range(fronts)]
         self.addresses: list[str] = []
+        self.private = ""
+        self._folder = ""
         self._paths: list[tuple[str, int]] = []
         try:
             for config in listen:
@@ -65,6 +80,8 @@ class Listeners:
                     self._open_unix(config.unix, config.proxy_protocol)
                 else:
                     self._open_tcp(config.address, config.port, config.proxy_protocol)
+            if private:
+                self._open_private(private)
         except BaseException:
             self.close()
             raise
@@ -98,7 +115,30 @@ class Listeners:
         host = f"[{address}]" if ":" in address else address
         self.addresses.append(f"http://{'localhost' if address in ('0.0.0.0', '::') else host}:{port}")
 
+    def _open_private(self, path: str) -> None:
+        """
+        Open the socket for processes of the server. It is the folder that keeps others out: the reactor of a front
+        makes the socket itself anybody's when it takes it over.
+        """
+        if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
+            self._folder = tempfile.mkdtemp(prefix="tqserver-", dir="/tmp")
+            path = f"{self._folder}/{os.path.basename(path)}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.chmod(os.path.dirname(path), 0o700)
+        self._share(self._bind_unix(path), private=True)
+        self.private = path
+
     def _open_unix(self, path: str, proxy_protocol: bool) -> None:
+        self._share(self._bind_unix(path), proxy_protocol)
+        self.addresses.append(path)
+
+    def _share(self, listening: socket.socket, proxy_protocol: bool = False, private: bool = False) -> None:
+        """Give each slot a descriptor of one socket."""
+        for sockets in self.slots:
+            sockets.append(Listening(listening.dup(), proxy_protocol, private))
+        listening.close()
+
+    def _bind_unix(self, path: str) -> socket.socket:
         try:
             if stat.S_ISSOCK(os.stat(path).st_mode):
                 # Left behind by a server that was killed: the lock of the project says that nobody else is here.
@@ -115,10 +155,7 @@ class Listeners:
             listening.close()
             raise ListenFault(f"Cannot listen on {path}: {error.strerror}.")
         listening.setblocking(False)
-        for sockets in self.slots:
-            sockets.append(Listening(listening.dup(), proxy_protocol))
-        listening.close()
-        self.addresses.append(path)
+        return listening
 
     def refuse_new(self) -> None:
         """
@@ -150,6 +187,12 @@ class Listeners:
             except OSError:
                 pass
         self._paths.clear()
+        if self._folder:
+            try:
+                os.rmdir(self._folder)
+            except OSError:
+                pass
+            self._folder = ""
 
 
 _SO_ATTACH_FILTER = 26

@@ -71,6 +71,7 @@ class WorkerDesired:
     @ivar target: the latest good generation; L{None} while there is none.
     @ivar source: number of the latest reason to build; 0 if nothing is to be built.
     @ivar scaling: the configured bounds.
+    @ivar single: whether there can be only one process of it at a time, so that one ends before the next is started.
     @ivar off: why it should have no process at all (disabled, stopped, removed), or empty.
     """
 
@@ -78,6 +79,7 @@ class WorkerDesired:
     target: Generation | None = None
     source: int = 0
     scaling: ScalingConfig = field(factory=ScalingConfig)
+    single: bool = False
     off: str = ""
 
 
@@ -160,7 +162,9 @@ def _plan_worker(desired: WorkerDesired, observed: WorkerObserved, now: float) -
         return _cut(observed.slots, _retire(observed.slots, desired.off))
     if desired.source > observed.source:
         changes.append(StartBuild(desired.name, desired.source))
-    if desired.target is not None:
+    if desired.target is not None and desired.single:
+        changes += _plan_single(desired.target, desired.scaling, observed)
+    elif desired.target is not None:
         changes += _plan_slots(desired.target, desired.scaling, observed, now)
     return _cut(observed.slots, changes)
 
@@ -187,6 +191,23 @@ def _plan_slots(target: Generation, bounds: ScalingConfig, observed: WorkerObser
         changes += _retire([slot for slot in old if slot.generation.serial != keep], f"superseded by {target}")
     surplus = sorted(fresh, key=_worth)[: max(len(fresh) - number, 0)]
     changes += _retire(surplus, "not needed")
+    return changes
+
+
+def _plan_single(target: Generation, bounds: ScalingConfig, observed: WorkerObserved) -> list[Change]:
+    """
+    End what is old or due; start what should be when nothing at all is left of it.
+
+    An unhealthy one is left to recover or to be given up: what keeps it from answering, a disk perhaps, would keep its
+    successor as well.
+    """
+    number = min(bounds.workers_max, 1)
+    changes: list[Change] = [] if number == observed.count else [SetCount(observed.name, number)]
+    slots = [slot for slot in observed.slots if slot.state is not SlotState.RETIRING]
+    wanted = [slot for slot in slots if slot.generation == target and not (slot.due and slot.ready)][:number]
+    changes += _retire([slot for slot in slots if slot not in wanted], f"makes room for {target}")
+    if number and not observed.slots:
+        changes.append(StartSlot(target))
     return changes
 
 

@@ -88,6 +88,7 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture], sec
     return Routing(
         version=version,
         secret=secret,
+        queue=_keeper(workers),
         http=http_settings(server),
         drain_timeout_s=server.workers.drain_timeout_s,
         routes=routes,
@@ -141,8 +142,14 @@ def _routes(workers: list[WorkerConfig]) -> tuple[Route, ...]:
     for config in sorted(workers, key=lambda worker: not worker.enabled):
         for route in config.routes:
             host = route.host or ""
-            routes.setdefault((host, route.prefix), Route(prefix=route.prefix, worker=config.name, host=host))
+            told = Route(prefix=route.prefix, worker=config.name, host=host, asynchronous=route.asynchronous is True)
+            routes.setdefault((host, route.prefix), told)
     return tuple(routes[key] for key in sorted(routes))
+
+
+def _keeper(workers: list[WorkerConfig]) -> str:
+    """The queue that keeps asynchronous requests: of several that are enabled, the first by name."""
+    return next((config.name for config in workers if config.type == "queue" and config.enabled), "")
 
 
 def _worker(config: WorkerConfig, picture: Picture, fronts: int) -> WorkerRouting:

@@ -117,7 +117,7 @@ class Supervisor(Service):
         self._on_server = on_server
         self._started_at = reactor.seconds()
         self._pending: IDelayedCall | None = None
-        self._leaving: list[tuple[str, Deferred[None]]] = []
+        self._leaving: list[tuple[Callable[[], Deferred[None]], Deferred[None]]] = []
         self._page_callbacks: list[Callable[[News], None]] = []
         self._empty: list[Deferred[None]] = []
         self._stopped: list[Deferred[None]] = []
@@ -129,9 +129,11 @@ class Supervisor(Service):
             launcher=launcher,
             logs=logs,
             leave_routing=self._leave_routing,
+            stop_giving=self._stop_giving,
             load=fronts.load,
             wake=self.wake,
         )
+        self._launcher = launcher
         self._logs = logs
         self._tick = LoopingCall(self.wake)
         self._measuring = LoopingCall(self._measure_all)
@@ -175,6 +177,8 @@ class Supervisor(Service):
 
     def _stop(self) -> None:
         """The steps of a stop; see L{stopService}."""
+        for worker in self.workers.values():
+            worker.hush()
         limit_s = self.project.server.http.stop_timeout_s + STOP_SPARE_S
         fronts = maybeDeferred(self._fronts.stop, self.project.server.http.stop_timeout_s)
         self._bound(fronts, limit_s, "the fronts")
@@ -278,24 +282,35 @@ class Supervisor(Service):
             self.routing = msgspec.structs.replace(new, version=new.version + 1)
             self._fronts.publish(self.routing)
         leaving, self._leaving = self._leaving, []
-        for endpoint, left in leaving:
+        for ask, left in leaving:
             if not left.called:
-                self._ask_drained(endpoint, left)
+                self._ask_fronts(ask, left)
 
     def _leave_routing(self, endpoint: str) -> Deferred[None]:
-        """Fires when no front holds an endpoint any more; asked after the next publication, which takes it away."""
+        """Fires when no front holds an endpoint any more."""
+        return self._once_published(lambda: self._fronts.when_drained(endpoint))
+
+    def _stop_giving(self, endpoint: str) -> Deferred[None]:
+        """Fires when no front gives an endpoint anything new."""
+        return self._once_published(lambda: self._fronts.when_applied(self.routing.version))
+
+    def _once_published(self, ask: Callable[[], Deferred[None]]) -> Deferred[None]:
+        """The answer to a question that is asked after the next publication, which takes an endpoint away."""
         left: Deferred[None] = Deferred()
-        self._leaving.append((endpoint, left))
+        self._leaving.append((ask, left))
         self.wake()
         return left
 
-    def _ask_drained(self, endpoint: str, left: Deferred[None]) -> None:
+    def _ask_fronts(self, ask: Callable[[], Deferred[None]], left: Deferred[None]) -> None:
         """Pass the answer of the fronts on, unless nobody waits for it any more."""
-        answer = maybeDeferred(self._fronts.when_drained, endpoint).addErrback(self._mistake)
+        answer = maybeDeferred(ask).addErrback(self._mistake)
         answer.addCallback(lambda _: None if left.called else left.callback(None))
 
     def _forget(self) -> None:
-        """Let go of workers of which nothing is left."""
+        """Let go of workers of which nothing is left, and of what is kept for those that are off."""
+        for name, worker in self.workers.items():
+            if worker.off and not worker.slots:
+                self._launcher.forget(name)
         for name in [name for name, worker in self.workers.items() if worker.removed and not worker.slots]:
             del self.workers[name]
             self._logs.forget(name)

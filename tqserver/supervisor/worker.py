@@ -31,11 +31,11 @@ from .slot import make_machine as make_slot_machine
 
 _log = Logger("tqserver.supervisor.worker")
 
+HUSH_SIGNAL = "USR1"
+"""Asks a queue's process to let nobody wait for tasks any more, and to serve on."""
+
 TOOL_AGAIN_S = 10.0
 """How often a tool that was not installed is looked for again: installing it is all that a person has to do."""
-
-NOT_YET = {"queue": "workers of type queue are not available yet"}
-"""Types that the configuration knows and the supervisor does not."""
 
 
 @frozen(kw_only=True)
@@ -47,6 +47,7 @@ class Surroundings:
     @ivar wall_clock: seconds since the epoch.
     @ivar chance: gives random numbers from [0, 1).
     @ivar leave_routing: see L{Instance}.
+    @ivar stop_giving: likewise, but fires when no front gives it anything new.
     @ivar load: what the fronts carry.
     @ivar wake: have the plan made again soon.
     """
@@ -57,6 +58,7 @@ class Surroundings:
     launcher: ILauncher
     logs: IWorkerLogs
     leave_routing: Callable[[str], Deferred[None]]
+    stop_giving: Callable[[str], Deferred[None]]
     load: Callable[[], FrontLoad]
     wake: Callable[[], None]
 
@@ -129,8 +131,6 @@ class Worker:
             return "the worker was removed"
         if not self.config.enabled:
             return "the worker is disabled"
-        if self.config.type in NOT_YET:
-            return NOT_YET[self.config.type]
         if self.config.type == "static":
             return "a static worker needs no process"
         return "the worker was stopped by an operator" if self.stopped else ""
@@ -147,7 +147,14 @@ class Worker:
         bounds = self.config.scaling
         if self.pinned is not None:
             bounds = ScalingConfig(workers_min=self.pinned, workers_max=self.pinned)
-        return WorkerDesired(name=self.name, target=self.target, source=self.source, scaling=bounds, off=self.off)
+        return WorkerDesired(
+            name=self.name,
+            target=self.target,
+            source=self.source,
+            scaling=bounds,
+            single=self.config.single,
+            off=self.off,
+        )
 
     def observed(self, now: float) -> WorkerObserved:
         """What is."""
@@ -236,6 +243,12 @@ class Worker:
             builds.append(good.build)
         return frozenset(build.artefact for build in builds if build.artefact)
 
+    def hush(self) -> None:
+        """Have a queue answer at once all who wait for tasks: the server stops, and would wait for them."""
+        for slot in self.slots.values():
+            if slot.instance is not None and slot.instance.ready_at is not None and slot.config.single:
+                slot.instance.signal(HUSH_SIGNAL)
+
     def stop_all(self) -> None:
         """Let all slots end now."""
         for slot in list(self.slots.values()):
@@ -254,7 +267,7 @@ class Worker:
             wall_clock=self.around.wall_clock,
             launcher=self.around.launcher,
             logs=self.around.logs,
-            leave_routing=self.around.leave_routing,
+            leave_routing=self.around.stop_giving if slot.config.single else self.around.leave_routing,
             answered=lambda endpoint: _answered(self.around.load(), endpoint),
             owner=slot,
             limits=limits(slot.config.recycle, self.around.chance()),
@@ -431,8 +444,7 @@ class Worker:
         if self.off:
             if self.config.type == "static" and self.config.enabled:
                 return OPEN
-            remedy = "" if self.stopped and self.config.enabled else "enabled: true"
-            return Closed(self.off, "" if self.config.type in NOT_YET else remedy)
+            return Closed(self.off, "" if self.stopped and self.config.enabled else "enabled: true")
         if self.pinned == 0:
             return Closed("the worker was scaled to no instances by an operator")
         if self.building or self.source > self.built:

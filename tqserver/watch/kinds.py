@@ -4,11 +4,13 @@ What a changed file of a worker means. Pure.
 
 from __future__ import annotations
 
+import glob
 import posixpath
 from collections.abc import Iterable
 from enum import Enum
 
 from ..config.model import WorkerConfig
+from ..config.queue_model import QueueSettings
 
 
 class Kind(Enum):
@@ -51,8 +53,21 @@ def source_patterns(worker: WorkerConfig) -> tuple[str, ...]:
 
     @return: patterns as L{tqserver.watch.ignore} reads them.
     """
-    own = tuple(f"/{name}/" for name in sorted(COMMAND_OUTPUT)) if worker.type == "command" else ()
+    own: tuple[str, ...] = ()
+    if worker.type == "command":
+        own = tuple(f"/{name}/" for name in sorted(COMMAND_OUTPUT))
+    elif worker.queue is not None:
+        own = _data_patterns(worker, worker.queue)
     return (*worker.ignore, *own)
+
+
+def _data_patterns(worker: WorkerConfig, queue: QueueSettings) -> tuple[str, ...]:
+    """The folders that a queue writes to all the time: to be told of each write would cost more than the write."""
+    folders = {queue.store.directory}
+    if queue.apis.zapq is not None:
+        folders.add(queue.apis.zapq.data)
+    inside = {posixpath.relpath(folder, worker.directory) for folder in folders} | {"data"}
+    return tuple(f"/{glob.escape(path)}/" for path in sorted(inside) if path != "." and path.split("/")[0] != "..")
 
 
 def classify(worker: WorkerConfig, relative: str) -> Kind:

@@ -13,7 +13,7 @@ NO_PATH = b"\0"
 
 def adopt_unix_port(reactor: IReactorSocket, fd: int, factory: ServerFactory) -> IListeningPort:
     """
-    Accept from a listening UNIX socket that other fronts and the supervisor have open, too, and go on with when we
+    Accept from a listening UNIX socket that others (fronts, the supervisor) have open, too, and go on with when we
     close it. C{twisted.internet.unix.Port} takes every socket for its own: it would shut it down, for all of them, and
     remove its path, which is the supervisor's to remove. That is taken from it here, whatever class the reactor has.
 
