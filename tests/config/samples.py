@@ -183,6 +183,15 @@ WORKER_GOOD = {
     "php.document_root": "web",
     "php.front_controller": "app/front.php",
     "php.split_path": ".phtml",
+    "async": "true",
+    "apis": "[zapq]",
+    "store.type": "memory",
+    "store.directory": "/var/lib/queue",
+    "store.durability": "process",
+    "store.max_bytes": "1G",
+    "store.max_messages": "1000",
+    "deliver": "[{queue: emails, to: /mailer/jobs}]",
+    "schedules": "[{name: nightly, cron: '0 3 * * *', queue: reports}]",
 }
 
 WORKER_BAD = {
@@ -276,4 +285,13 @@ WORKER_BAD = {
     "php.document_root": "null",
     "php.front_controller": "../index.php",
     "php.split_path": "php",
+    "async": "later",
+    "apis": "[tqs, sqs]",
+    "store.type": "postgresql",
+    "store.directory": "~/queue",
+    "store.durability": "forever",
+    "store.max_bytes": "much",
+    "store.max_messages": "-1",
+    "deliver": "[{queue: emails}]",
+    "schedules": "[{name: nightly, cron: at three, queue: reports}]",
 }

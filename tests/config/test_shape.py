@@ -48,7 +48,9 @@ def worker_of(text: str | bytes) -> tuple[WorkerConfig | None, tuple[Problem, ..
 
 
 NEED_A_ROUTE = {"path": "path: /api\n", "routes": "path: /api\n"}
-SECTION_TYPES = {"php": "php", "bun": "bun", "python": "python", "build": "command", "run": "command"}
+SECTION_TYPES = {"php": "php", "bun": "bun", "python": "python", "build": "command", "run": "command"} | dict.fromkeys(
+    ("apis", "store", "deliver", "schedules"), "queue"
+)
 
 
 def worker_text(key: str, spelling: str, value: str) -> str:
@@ -209,7 +211,7 @@ SERVER_MIX = sorted(set(SERVER_GOOD) - {"server.listen"})
 WORKER_MIX = sorted(
     path
     for path in WORKER_GOOD
-    if not path.startswith(("php.", "bun.", "python."))
+    if not path.startswith(("php.", "bun.", "python.", "apis", "store.", "deliver", "schedules"))
     and path not in ("path", "routes", "type", "build", "run", "environment_file", "max_requests", "health.type")
 )
 

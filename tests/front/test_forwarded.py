@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import request_head
+from tqserver.front.fates import is_kept
+from tqserver.front.forwarded import PEER as SERVER
 from tqserver.front.forwarded import PEERS_REMEMBERED_MAX, Forwarding
 from tqserver.http1.head import Headers
 
@@ -421,3 +423,53 @@ class AnythingTests(SynchronousTestCase):
             self.assertEqual((told[b"x-forwarded-for"], client), (PEER.encode(), PEER))
         for _, value in headers:
             self.assertNotIn(b"\n", value)
+
+
+TASK: Fields = ((b"x-task-id", b"t1"), (b"x-task-attempt", b"2"), (b"x-task-queue", b"emails"))
+
+
+class TaskTests(SynchronousTestCase):
+    """Requests that are tasks."""
+
+    def test_from_the_server(self) -> None:
+        """A worker can believe what says that a request is a task; and who sends it can speak for a client."""
+        fields = (
+            *TASK,
+            (b"x-forwarded-for", b"192.0.2.7"),
+            (b"x-request-id", b"mine"),
+            (b"x-forwarded-proto", b"https"),
+        )
+        told, request_id, client = rewritten(fields, SERVER)
+        for name, value in fields:
+            self.assertEqual(told[name], value)
+        self.assertEqual((request_id, client), ("mine", "192.0.2.7"))
+        self.assertEqual(forwarding().identify(request_head(headers=fields), SERVER), ("mine", "192.0.2.7"))
+
+    def test_from_the_server_itself(self) -> None:
+        """A task of nobody's is told as that: no address is made up."""
+        told, _, client = rewritten(TASK, SERVER)
+        self.assertEqual(client, "")
+        self.assertNotIn(b"x-forwarded-for", told)
+        self.assertNotIn(b"x-real-ip", told)
+        self.assertEqual(told[b"x-forwarded-host"], b"example.test")
+
+    def test_from_others(self) -> None:
+        """Nobody else can say so: no stranger, no trusted proxy, and nobody on another UNIX socket."""
+        spelled = tuple((name.replace(b"-", b"_"), value) for name, value in TASK)
+        for peer in (PEER, PROXY, "", "server", "(Server)"):
+            told, _, _ = rewritten((*TASK, *spelled), peer, trusted=("10.0.0.0/8", "unix"))
+            self.assertEqual([name for name in told if b"task" in name], [], peer)
+
+    def test_lines(self) -> None:
+        """What goes over the wire is the same."""
+        head = request_head(headers=TASK)
+        for peer, passed in ((PEER, False), (PROXY, False), ("", False), (SERVER, True)):
+            lines = b"".join(forwarding("10.0.0.0/8", "unix").lines(head, peer, b"http", b"/", "id"))
+            self.assertEqual(b"x-task-id: t1\r\n" in lines, passed, peer)
+            self.assertEqual(b"x-task-" in lines, passed, peer)
+
+    def test_scripts(self) -> None:
+        """A script is told no more than other workers are."""
+        self.assertEqual([is_kept(name) for name, _ in TASK], [False] * 3)
+        self.assertFalse(is_kept(b"x_task_id"))
+        self.assertTrue(is_kept(b"x-task-color"))

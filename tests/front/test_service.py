@@ -122,7 +122,9 @@ class Reactor(MemoryReactorClock):
 class FrontCase(SynchronousTestCase):
     """A front with one listening socket, whose supervisor is this test."""
 
-    proxied = False
+    def start(self, fds: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """What the front is told of its sockets: the usual ones, those with a PROXY header, the private ones."""
+        return fds, [], []
 
     def setUp(self) -> None:
         self.reactor = Reactor()
@@ -133,7 +135,7 @@ class FrontCase(SynchronousTestCase):
         self.addCleanup(ours.close)
         listening = socket.socket(socket.AF_INET)
         fds = [listening.detach()]
-        self.service.start(theirs.detach(), [] if self.proxied else fds, fds if self.proxied else [])
+        self.service.start(theirs.detach(), *self.start(fds))
         self._decoder: Decoder[Upward] = upward()
         self.version = 0
 
@@ -265,7 +267,8 @@ class ServiceTests(FrontCase):
 class ProxiedTests(FrontCase):
     """A listener where connections tell whose they are."""
 
-    proxied = True
+    def start(self, fds: list[int]) -> tuple[list[int], list[int], list[int]]:
+        return [], fds, []
 
     def test_told(self) -> None:
         """The client is who a trusted proxy says; the log has it."""
@@ -511,4 +514,28 @@ class EarlyTests(FrontCase):
         self.route()
         self.assertEqual(self.reactor.listening, [])
         self.reactor.pump([0.1] * 6)
+        self.assertEqual(self.finished, ["finished"])
+
+
+class PrivateTests(FrontCase):
+    """A socket where only the server's own processes connect."""
+
+    def start(self, fds: list[int]) -> tuple[list[int], list[int], list[int]]:
+        return [], [], fds
+
+    def test_served(self) -> None:
+        """They are served like everybody, and it is known who they are."""
+        self.route()
+        wire = self.client()
+        self.assertEqual(wire.protocol.client_host, "(server)")  # type: ignore[attr-defined]
+        self.assertTrue(self.ask(wire).startswith(b"HTTP/1.1 200 OK\r\n"))
+
+    def test_leaves(self) -> None:
+        """A front that leaves lets them end like everybody."""
+        self.route()
+        wire = self.client()
+        self.ask(wire, WAITING)
+        self.tell(Retire(timeout_s=10))
+        self.assertEqual(self.finished, [])
+        self.lose(wire)
         self.assertEqual(self.finished, ["finished"])

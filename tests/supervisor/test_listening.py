@@ -104,3 +104,25 @@ class ListeningTests(SynchronousTestCase):
             client.connect(path)
         listeners.close()
         self.assertFalse(os.path.exists(path))
+
+    def test_private(self) -> None:
+        """The socket for the server's own processes is in a folder that is closed to others, and goes with it."""
+        folder = tempfile.mkdtemp()
+        path = f"{folder}/run/.front/front.sock"
+        listeners = Listeners((ListenConfig(address="127.0.0.1", port=0),), 2, path)
+        self.addCleanup(listeners.close)
+        self.assertEqual(listeners.private, path)
+        self.assertEqual(os.stat(os.path.dirname(path)).st_mode & 0o777, 0o700)
+        self.assertEqual([[each.private for each in sockets] for sockets in listeners.slots], [[False, True]] * 2)
+        self.assertNotIn(path, listeners.addresses)
+        listeners.refuse_new()
+        self.assertFalse(os.path.exists(path))
+
+    def test_private_and_long(self) -> None:
+        """A path that no socket can have is replaced by a shorter one, as closed to others."""
+        listeners = Listeners((), 1, os.path.join(tempfile.mkdtemp(), "x" * 100, "front.sock"))
+        self.addCleanup(listeners.close)
+        folder = os.path.dirname(listeners.private)
+        self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)
+        listeners.close()
+        self.assertFalse(os.path.exists(folder))

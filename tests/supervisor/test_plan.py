@@ -294,3 +294,77 @@ class PlanProperties(SynchronousTestCase):
         chosen = serving(observed.slots, desired.target)
         self.assertLessEqual(len({view.generation for view in chosen}), 1)
         self.assertTrue(all(view.ready for view in chosen))
+
+
+class SingleTests(SynchronousTestCase):
+    """A worker of which there can be only one process at a time."""
+
+    def changes(
+        self, *slots: SlotView, target: int = 1, count: int = 1, bounds: tuple[int, int] = (1, 1), off: str = ""
+    ) -> tuple[Change, ...]:
+        """The plan for it."""
+        desired = WorkerDesired(
+            name="api",
+            target=generation(target),
+            scaling=ScalingConfig(workers_min=bounds[0], workers_max=bounds[1]),
+            single=True,
+            off=off,
+        )
+        observed = WorkerObserved(name="api", count=count, scaled_at=NOW, slots=slots)
+        return plan(Desired((desired,)), Observed((observed,)), NOW)
+
+    def test_start(self) -> None:
+        """It is started when nothing is there, and then there is nothing to do."""
+        self.assertEqual(self.changes(count=0), (SetCount("api", 1), StartSlot(generation(1))))
+        self.assertEqual(self.changes(slot(1)), ())
+        self.assertEqual(self.changes(slot(1, state=SlotState.STARTING)), ())
+
+    def test_replacement(self) -> None:
+        """The old one ends; only when nothing of it is left the new one starts."""
+        (retired,) = self.changes(slot(1), target=2)
+        self.assertEqual(retired, RetireSlot("api#1", "makes room for api.2"))
+        self.assertEqual(self.changes(slot(1, state=SlotState.RETIRING), target=2), ())
+        self.assertEqual(self.changes(target=2), (StartSlot(generation(2)),))
+
+    def test_one_that_is_due(self) -> None:
+        """One that has grown too old or too large ends before its successor starts."""
+        (retired,) = self.changes(slot(1, due="too old"))
+        self.assertEqual(retired, RetireSlot("api#1", "too old"))
+
+    def test_unhealthy(self) -> None:
+        """One that does not answer is left to recover or to be given up."""
+        self.assertEqual(self.changes(slot(1, state=SlotState.UNHEALTHY)), ())
+
+    def test_held(self) -> None:
+        """One that does not stay up waits for a change, and a change replaces it."""
+        held = slot(1, state=SlotState.HELD)
+        self.assertEqual(self.changes(held), ())
+        self.assertEqual([type(change) for change in self.changes(held, target=2)], [RetireSlot])
+
+    def test_an_operator_wants_more(self) -> None:
+        """However many an operator asks for: there is one, or none."""
+        self.assertEqual(self.changes(slot(1), bounds=(5, 5)), ())
+        changes = self.changes(slot(1), bounds=(0, 0))
+        self.assertEqual([type(change) for change in changes], [SetCount, RetireSlot])
+
+    def test_off(self) -> None:
+        """When it is switched off, it ends; switched on again at once, it waits for its own end."""
+        self.assertEqual([type(change) for change in self.changes(slot(1), off="stopped")], [RetireSlot])
+        self.assertEqual(self.changes(slot(1, state=SlotState.RETIRING)), ())
+
+    @settings(derandomize=True, deadline=None, max_examples=200)
+    @given(
+        st.lists(st.tuples(st.sampled_from(SlotState), st.integers(1, 3), st.booleans()), max_size=4),
+        st.integers(1, 3),
+        st.integers(0, 3),
+    )
+    def test_never_two(self, there: list[tuple[SlotState, int, bool]], target: int, most: int) -> None:
+        """Whatever is there: nothing is started beside it."""
+        slots = [
+            slot(serial, of=of, state=state, due="old" if due else "")
+            for serial, (state, of, due) in enumerate(there, 1)
+        ]
+        started = [
+            change for change in self.changes(*slots, target=target, bounds=(0, most)) if isinstance(change, StartSlot)
+        ]
+        self.assertEqual(started, [StartSlot(generation(target))] if most and not slots else [])

@@ -175,3 +175,15 @@ class MetricsTests(SynchronousTestCase):
                 {"api": Picture(addresses=(("api.1.1", Address("127.0.0.1", 9001)),))},
             )
             self.assertEqual(made.workers[0].endpoints[0].concurrency_max, share)
+
+
+class AsynchronousTests(SynchronousTestCase):
+    """Requests that are answered later."""
+
+    def test_routes(self) -> None:
+        """The fronts know of each route whether it may be asked so, and who keeps such requests."""
+        config = worker_config(routes=(RouteConfig(prefix="/a"), RouteConfig(prefix="/b", asynchronous=True)))
+        made = routing(1, project(config, worker_config("tasks", type="queue")), {})
+        self.assertEqual([route.prefix for route in made.routes if route.asynchronous], ["/b"])
+        self.assertEqual(made.queue, "tasks")
+        self.assertEqual(routing(1, project(config), {}).queue, "")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.config.model import RouteConfig, WorkerConfig, WorkerType
+from tqserver.config.queue_model import ApiSettings, QueueSettings, StoreSettings, ZapqSettings
 from tqserver.watch.ignore import Ignore
 from tqserver.watch.kinds import Kind, classify, foremost, source_patterns
 
@@ -76,6 +78,22 @@ class ClassifyTests(SynchronousTestCase):
         """Workers without sources have nothing to build."""
         self.expect("static", public="public/a.html", nothing="README main.go", config="config/worker.yaml")
         self.expect("queue", nothing="x", settings="config/tokens")
+
+    def test_data_of_a_queue(self) -> None:
+        """What a queue writes is not even looked at, wherever its folders are; its configuration is."""
+        told = QueueSettings(
+            apis=ApiSettings(zapq=ZapqSettings(data="/p/workers/w/snap[1]")),
+            store=StoreSettings(directory="/p/workers/w/kept/tasks"),
+        )
+        ignore = Ignore(source_patterns(evolve(make("queue"), queue=told)))
+        for path in ("kept/tasks/queue.sqlite-wal", "snap[1]/a.json", "data/x"):
+            self.assertTrue(ignore.ignores(path), path)
+        for path in ("config/worker.yaml", "kept/x", "snap1/x", "public/a.css"):
+            self.assertFalse(ignore.ignores(path), path)
+        for elsewhere in ("/var/lib/queue", "/p/workers/w", "/p/workers/w2"):
+            told = QueueSettings(store=StoreSettings(directory=elsewhere))
+            ignore = Ignore(source_patterns(evolve(make("queue"), queue=told)))
+            self.assertFalse(ignore.ignores("config/worker.yaml"), elsewhere)
 
     def test_the_folder_itself(self) -> None:
         """When anything may have changed, the configuration is looked at, and with it everything."""

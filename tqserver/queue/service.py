@@ -271,12 +271,12 @@ class QueueService:
         if self.life not in (Life.STARTING, Life.RUNNING):
             return
         self.life = Life.SETTLING
-        self.hush()
         ports, self._ports = self._ports, []
         for port in ports:
             maybeDeferred(port.stopListening).addErrback(self._mistake)
         for factory in self._factories:
             factory.leave()
+        self.hush()
         self._later(SETTLE_S, self._settled)
         self._later(STOP_S, self._cut)
 
