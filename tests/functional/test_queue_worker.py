@@ -36,6 +36,8 @@ class Echo(BaseHTTPRequestHandler):
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["WORKER_PORT"])), Echo).serve_forever()
 """
 
+BODY = {"GET": None, "POST": b"x" * 1000}
+
 KILLED_UNTIL_BACK_S = 5.0
 """It is back within a second where nothing else runs; a loaded machine gets more."""
 
@@ -47,18 +49,19 @@ class Asking(threading.Thread):
     @ivar answers: status of each answer, or what went wrong; and how long it took.
     """
 
-    def __init__(self, running: Running, path: str) -> None:
+    def __init__(self, running: Running, path: str, method: str) -> None:
         super().__init__(daemon=True)
         self.answers: list[tuple[object, float]] = []
         self._running = running
         self._path = path
+        self._method = method
         self._over = threading.Event()
 
     def run(self) -> None:
         while not self._over.is_set():
             began = time.monotonic()
             try:
-                what: object = self._running.get(self._path).status
+                what: object = self._running.ask(self._method, self._path, BODY[self._method]).status
             except Exception as error:
                 what = repr(error)
             self.answers.append((what, time.monotonic() - began))
@@ -87,9 +90,11 @@ class QueueWorkerCase(RunningCase):
         (instance,) = running.instances("queue")
         return int(str(instance["pid"]))
 
-    def asking(self, running: Running, count: int = 4, path: str = "/queue/health") -> list[Asking]:
+    def asking(
+        self, running: Running, count: int = 4, path: str = "/queue/health", method: str = "GET"
+    ) -> list[Asking]:
         """Clients that ask all the time, and have had an answer each."""
-        clients = [Asking(running, path) for _ in range(count)]
+        clients = [Asking(running, path, method) for _ in range(count)]
         for client in clients:
             client.start()
             self.addCleanup(client.end)
@@ -159,11 +164,13 @@ class ReplacementTests(QueueWorkerCase):
         """I change the configuration while clients ask: the old process ends, then the new one starts; none fails."""
         running = self.serve_queue()
         before = self.pid(running)
-        clients = self.asking(running)
-        running.write("workers/queue/config/worker.yaml", QUEUE_YAML.replace("[tqs]", "[tqs, zapq]"))
-        self.when("there is another process", lambda: self.pid(running) not in (0, before), running)
-        self.when_well(running)
-        self.assertEqual(self.answers(clients), {200})
+        clients, writers = self.asking(running), self.asking(running, path="/queue/elsewhere", method="POST")
+        for services in ("[tqs, zapq]", "[zapq]", "[tqs]"):
+            running.write("workers/queue/config/worker.yaml", QUEUE_YAML.replace("[tqs]", services))
+            self.when("there is another process", lambda b=before: self.pid(running) not in (0, b), running)  # type: ignore[misc]
+            self.when_well(running)
+            before = self.pid(running)
+        self.assertEqual((self.answers(clients), self.answers(writers)), ({200}, {404}))
         self.assertEqual(running.worker("queue")["deaths"], 0)
 
     def test_broken_configuration(self) -> None:

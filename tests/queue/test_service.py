@@ -201,7 +201,7 @@ class EndTests(ServiceCase):
         self.assertEqual(self.ended, [])
         self.reactor.advance(GOODBYE_S)
         self.assertEqual(self.ended, [True])
-        self.assertTrue(wire.disconnected if hasattr(wire, "disconnected") else wire.aborting)
+        self.assertTrue(wire.disconnecting)
 
     def test_cut(self) -> None:
         """Whatever does not end in time is cut, so that the stores are closed before somebody kills us."""
