@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
-from bench.project import free_port
-from bench.wire import Connection, Response
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench.project import CHECKOUT, free_port
+from bench.wire import Connection, Lost, Response
 from tests.functional.running import LIMIT_S, Running, RunningCase
 
 QUEUE_YAML = """
@@ -230,6 +235,86 @@ class ListenerTests(QueueWorkerCase):
             return connection.ask("GET", "/somewhere")
         finally:
             connection.close()
+
+
+class TakenTests(RunningCase):
+    """A port that somebody else has."""
+
+    def test_taken(self) -> None:
+        """My queue cannot listen where I said: it is held, and the status says why, and how to find who is there."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        port = taken.getsockname()[1]
+        yaml = f"path: /queue\ntype: queue\napis: {{tqs: {{listen: {{port: {port}}}}}}}\nrestart: {{max_deaths: 0}}\n"
+        running = self.serve("", {"queue": {"config/worker.yaml": yaml}})
+        self.when("it is held", lambda: running.worker("queue")["state"] == "held", running)
+        self.assertIn(f"tqs cannot listen on 127.0.0.1 port {port}", str(running.worker("queue")["reason"]))
+        self.assertIn("apis.tqs.listen", str(running.worker("queue")["remedy"]))
+        self.assertEqual(running.get("/queue/health").status, 503)
+
+
+class AloneTests(SynchronousTestCase):
+    """A queue without a server."""
+
+    def begin(self, yaml: str) -> subprocess.Popen[bytes]:
+        """Start one with this file."""
+        file = Path(tempfile.mkdtemp(prefix="tqserver-test-")) / "queue.yaml"
+        file.write_text(yaml)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tqserver.queue", "--config", str(file)],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def said(self, yaml: str) -> tuple[int, str]:
+        """How one ends that cannot run, and what it says."""
+        process = self.begin(yaml)
+        output, _ = process.communicate(timeout=LIMIT_S)
+        return process.returncode, output.decode()
+
+    def test_serves_and_ends(self) -> None:
+        """It serves at the root of its listener, and ends on TERM."""
+        port = free_port()
+        process = self.begin(f"apis: {{tqs: {{listen: {{port: {port}}}}}}}\n")
+        self.assertEqual(self.ask(port).status, 404)
+        process.terminate()
+        self.assertEqual(process.wait(LIMIT_S), 0)
+
+    def ask(self, port: int) -> Response:
+        """Ask as soon as it is there."""
+        end = time.monotonic() + LIMIT_S
+        while True:
+            connection = Connection(("127.0.0.1", port), timeout_s=LIMIT_S)
+            try:
+                return connection.ask("GET", "/somewhere")
+            except Lost:
+                self.assertLess(time.monotonic(), end, "it does not listen")
+                time.sleep(0.01)
+            finally:
+                connection.close()
+
+    def test_mistakes(self) -> None:
+        """Every mistake in its file is told with its line, and so is a file by which nobody could reach it."""
+        code, output = self.said("apis: {tqs: {listen: {address: 0.0.0.0, port: 1}}}\nstore: {type: file}\n")
+        self.assertEqual(code, 1)
+        self.assertIn("queue.yaml:1: apis.tqs.listen: is 0.0.0.0", output)
+        self.assertIn("queue.yaml:2: store.type: ", output)
+        code, output = self.said("apis: [tqs]\n")
+        self.assertEqual(code, 1)
+        self.assertIn("no service has a listen", output)
+
+    def test_taken(self) -> None:
+        """A port that somebody else has is told in a line."""
+        taken = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(taken.close)
+        code, output = self.said(f"apis: {{tqs: {{listen: {{port: {taken.getsockname()[1]}}}}}}}\n")
+        self.assertEqual((code, output.count("\n")), (1, 1), output)
+        self.assertIn("in use", output)
 
 
 class PrivateSocketTests(QueueWorkerCase):
