@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import request_head
-from tqserver.front.fates import is_kept
 from tqserver.front.forwarded import PEER as SERVER
-from tqserver.front.forwarded import PEERS_REMEMBERED_MAX, Forwarding
+from tqserver.front.forwarded import PEERS_REMEMBERED_MAX, Forwarding, is_kept
 from tqserver.http1.head import Headers
 
 PEER = "203.0.113.9"

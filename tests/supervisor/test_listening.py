@@ -56,7 +56,7 @@ class ListeningTests(SynchronousTestCase):
 
     def test_no_new_ones(self) -> None:
         """Before the end new connections are kept out, and those that wait are not harmed, whatever they send."""
-        for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=os.path.abspath(self.mktemp()))):
+        for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=f"{tempfile.mkdtemp()}/a.sock")):
             listeners = self.open(config, fronts=1)
             listening = listeners.slots[0][0].socket
             address = listening.getsockname()
