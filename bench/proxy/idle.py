@@ -37,6 +37,9 @@ WEBSOCKET_ID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DESCRIPTORS_BESIDE = 500
 """Left for everything else."""
 
+ASKED_AGAIN = 100
+"""So many of those that were held are asked once more, to see that they are served all the same."""
+
 
 class NotUpgraded(Exception):
     """A WebSocket was refused."""
@@ -73,6 +76,15 @@ def upgrade(connection: socket.socket) -> None:
     accept = base64.b64encode(hashlib.sha1((key + WEBSOCKET_ID).encode()).digest())
     if accept not in head or not head.endswith(b"\r\n\r\n"):
         raise Unmet(f"upgraded, but with {head!r}")
+    echo(connection)
+
+
+def echo(connection: socket.socket) -> None:
+    """
+    Send a frame through a WebSocket and back.
+
+    @raise Unmet: something else comes back.
+    """
     connection.sendall(FRAME)
     if (back := _until(connection, lambda got: len(got) >= len(ECHO))) != ECHO:
         raise Unmet(f"{FRAME!r} was answered with {back!r}")
@@ -114,9 +126,9 @@ def affordable(wanted: int, open_files: int) -> int:
     """
     How many connections can be held. Pure.
 
-    A front counts on two descriptors for each: a request needs a connection to a worker as well.
+    Each costs us a descriptor and the proxy another one; a front leaves a quarter of its own for requests, too.
     """
-    return min(wanted, open_files // 2 - DESCRIPTORS_BESIDE)
+    return min(wanted, open_files * 3 // 4 - DESCRIPTORS_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -125,11 +137,13 @@ class Idle:
     A kind of connection that is held.
 
     @ivar begin: what is done on each before it idles.
+    @ivar again: what is done on some of them in the end.
     """
 
     what: str
     count: int
     begin: Callable[[socket.socket], None]
+    again: Callable[[socket.socket], None]
 
     def of(self, plan: Plan, candidates: Sequence[Candidate]) -> dict[str, Figures]:
         """Measure candidates one after the other."""
@@ -164,9 +178,11 @@ class Idle:
                 self.begin(connection)
             taken_kib = read_private_kib(candidate.pids) - before_kib
             gone = ended(held)
+            for connection in held[:: max(1, count // ASKED_AGAIN)]:
+                self.again(connection)
         trouble = f"{gone} of {count} connections did not stay open" if gone else ""
         return {"kib": taken_kib / count, "whole_mib": (before_kib + taken_kib) / 1024}, trouble
 
 
-HTTP = Idle("idle connections", 10_000, ask)
-WEBSOCKET = Idle("idle WebSockets", 2_000, upgrade)
+HTTP = Idle("idle connections", 10_000, ask, ask)
+WEBSOCKET = Idle("idle WebSockets", 2_000, upgrade, echo)

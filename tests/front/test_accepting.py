@@ -54,9 +54,22 @@ class RoomTests(FrontCase):
         self.reserve = Reserve(2, self.opening)
         self.addCleanup(self.reserve.release)
         self.service._accepting.close()
-        self.service._accepting = Accepting(self.reactor, self.reserve)  # type: ignore[arg-type]
+        self.spared = 0
+        self.service._accepting = Accepting(self.reactor, self.reserve, self.spare)  # type: ignore[arg-type]
         self.route()
         self.port = self.reactor.listening[0]
+
+    def spare(self) -> None:
+        """What is only kept is closed."""
+        self.spared += 1
+
+    def test_what_is_kept_goes(self) -> None:
+        """When somebody cannot be accepted what is kept for later is closed, and the reserve is not touched."""
+        self.port.waiting.error = errno.EMFILE
+        self.port.numberAccepts = 1
+        self.port.doRead()
+        self.assertEqual(self.spared, 1)
+        self.assertTrue(self.reserve.release())
 
     def test_nobody_until_it_is_whole(self) -> None:
         """

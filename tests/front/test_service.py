@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from tests.http1.test_server import Wire
 from tqserver.front.accepting import ACCEPTS_TURN_MAX, SCARCE_PAUSE_S
-from tqserver.front.service import IDLE_CLOSED_MAX, IDLE_LEAVE_S, FrontService
+from tqserver.front.admission import DESCRIPTORS_OURS
+from tqserver.front.service import IDLE_CLOSED_MAX, IDLE_LEAVE_S, LOAD_PERIOD_S, FrontService
 from tqserver.plane.link import Decoder, encode, upward
 from tqserver.plane.messages import (
     Applied,
@@ -305,12 +306,24 @@ class LimitTests(FrontCase):
 
     def test_few_descriptors(self) -> None:
         """Nobody is accepted for whom there would be no file descriptor."""
-        self.service._clients_max = 1
+        self.service._descriptors_max = DESCRIPTORS_OURS + 2
         self.route(connections_max=100)
         port = self.reactor.listening[0]
         first = self.client()
         self.assertFalse(port.reading)
         self.lose(first)
+        self.assertTrue(port.reading)
+
+    def test_descriptors_given_back(self) -> None:
+        """When requests have ended whose clients stay, others are accepted in their place."""
+        self.service._descriptors_max = DESCRIPTORS_OURS + 8
+        self.route(connections_max=100)
+        port = self.reactor.listening[0]
+        self.service.site.in_flight = 6
+        self.client()
+        self.assertFalse(port.reading)
+        self.service.site.in_flight = 0
+        self.reactor.advance(LOAD_PERIOD_S)
         self.assertTrue(port.reading)
 
     def test_several_at_once(self) -> None:

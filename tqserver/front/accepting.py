@@ -168,11 +168,18 @@ class Accepting:
     The listening ports of a front.
     """
 
-    def __init__(self, reactor: IAcceptingReactor, reserve: Reserve | None = None) -> None:
+    def __init__(
+        self,
+        reactor: IAcceptingReactor,
+        reserve: Reserve | None = None,
+        spare: Callable[[], None] = lambda: None,
+    ) -> None:
         """
         @param reserve: of descriptors.
+        @param spare: closes what is only kept in case that it is needed, as somebody cannot be accepted.
         """
         self._reactor = reactor
+        self._spare = spare
         self._reserve = reserve or Reserve()
         self._ports: list[Any] = []
         self._sockets: list[ScarceSocket] = []
@@ -244,6 +251,7 @@ class Accepting:
 
     def _out_of_descriptors(self, error: OSError) -> None:
         self._pause(SCARCE_PAUSE_S)
+        self._spare()
         now = self._reactor.seconds()
         if now >= self._quiet_until:
             self._quiet_until = now + COMPLAIN_PERIOD_S

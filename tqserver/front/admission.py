@@ -12,6 +12,40 @@ BUSY_S = 1
 ABSENT_S = 5
 """Until somebody has mended what keeps a service from running."""
 
+DESCRIPTORS_OURS = 64
+"""File descriptors of a front for other things than clients and requests: listeners, the link, logs, modules."""
+
+WAKING_SHARE = 4
+"""
+A quarter of the other descriptors is not given to clients that are silent: some of them will ask for something, and
+kept connections to workers need some.
+"""
+
+
+def clients_room(clients: int, in_flight: int, clients_max: int, descriptors_max: int | None) -> int:
+    """
+    How many clients may be accepted yet.
+
+    A client takes a file descriptor, and a request another one, for a connection to a worker or a file. Who is silent
+    needs none for that, and is not counted as if; but those in flight have theirs for sure, and there is always
+    something left for more of them. If all who are silent ask for something at the same moment and it is not enough,
+    requests wait for each other's descriptors, and nobody is sent away.
+
+    @param clients: how many are here.
+    @param in_flight: requests, tunnels among them.
+    @param clients_max: how many there may be, were there descriptors enough.
+    @param descriptors_max: how many the process may have; L{None}: enough.
+    @return: none if it is negative.
+    """
+    room = clients_max - clients
+    if descriptors_max is None:
+        return room
+    theirs = descriptors_max - DESCRIPTORS_OURS
+    # Whoever comes next may have a request at once.
+    waking = max(theirs // WAKING_SHARE, in_flight + 1)
+    # However few there are, one at a time can be served.
+    return min(room, max(theirs - waking, 1) - clients)
+
 
 def retry_after_s(fault: Fault, chance: float) -> int | None:
     """

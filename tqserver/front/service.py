@@ -39,6 +39,7 @@ from ..plane.messages import (
 )
 from .accepting import SCARCE_PAUSE_S, Accepting, IAcceptingReactor
 from .access_log import AccessLog
+from .admission import clients_room
 from .forward_http import IReactor
 from .private import PrivateFactory
 from .site import Site
@@ -62,12 +63,6 @@ IDLE_CLOSED_MAX = 256
 CLIENTS_THOROUGH = 4
 """Of periods of the sweep: each look at ten thousand idle clients takes 3 ms, and their limits are of seconds."""
 
-DESCRIPTORS_OURS = 64
-"""File descriptors of a front for other things than exchanges: listeners, the link, logs, modules."""
-
-DESCRIPTORS_EACH = 2
-"""File descriptors that a client may cost: its connection and one to a worker, or a file."""
-
 
 class IFrontReactor(IReactor, IAcceptingReactor, IReactorFDSet):
     """What a front needs of its reactor."""
@@ -83,9 +78,7 @@ class FrontService:
         @param finished: is called once when the front has nothing left to do.
         @param descriptors_max: how many file descriptors this process may have; L{None}: enough.
         """
-        self._clients_max = (
-            None if descriptors_max is None else max(1, (descriptors_max - DESCRIPTORS_OURS) // DESCRIPTORS_EACH)
-        )
+        self._descriptors_max = descriptors_max
         self._reactor = reactor
         self._finished = finished
         self._ended = False
@@ -93,7 +86,7 @@ class FrontService:
         loop = getattr(reactor, "event_loop", None)
         # uvloop's transports write at once, Twisted's own at the end of the turn.
         outbox = Outbox(loop.call_soon if loop is not None else None)
-        self._accepting = Accepting(reactor)
+        self._accepting = Accepting(reactor, spare=lambda: self.site.spare_descriptors())
         self.site = Site(
             reactor,
             notify=self._say,
@@ -156,7 +149,7 @@ class FrontService:
             if not self._retiring:
                 self._listen()
                 # The limit may be another one now.
-                self._counted(len(self._factory.connections))
+                self._look_for_room()
         elif isinstance(message, Retire):
             self._retire(message)
         elif isinstance(message, ReopenLogs) and isinstance(self.site.access_log, AccessLog):
@@ -184,6 +177,8 @@ class FrontService:
             )
 
     def _tell_load(self) -> None:
+        # Requests that have ended have given back descriptors, perhaps.
+        self._look_for_room()
         load = self.site.load(len(self._factory.connections))
         if load != self._last_load:
             self._last_load = load
@@ -196,14 +191,15 @@ class FrontService:
         for fd, factory in fds:
             self._accepting.listen(fd, factory)
 
-    def _connections_max(self) -> int:
-        """What is configured, or fewer if there would not be a file descriptor for each."""
+    def _look_for_room(self) -> None:
+        """Accept as many as there is room for: the rest waits in the kernel."""
+        clients = len(self._factory.connections)
         limit = self._settings.connections_max
-        return limit if self._clients_max is None else min(limit, self._clients_max)
+        self._accepting.set_room(clients_room(clients, self.site.in_flight, limit, self._descriptors_max))
 
     def _counted(self, count: int) -> None:
-        """Accept no more than we may have: the rest waits in the kernel."""
-        self._accepting.set_room(self._connections_max() - count)
+        """A client has come or gone."""
+        self._look_for_room()
         if self._retiring:
             self._finish_if_empty()
 

@@ -85,6 +85,7 @@ class Site:
 
     @ivar reactor: where connections to workers are made.
     @ivar tunnels: what has begun as an exchange and speaks another protocol by now.
+    @ivar spare_descriptors: closes connections to workers that wait for their next request.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Site:
         self._workers: dict[str, Worker] = {}
         self.tunnels = Tunnels(reactor, self._sweep, self._workers)
         self._http = HTTPForwarder(reactor, self._sweep, outbox or Outbox(), self.tunnels)
+        self.spare_descriptors = self._http.spare_descriptors
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said, outbox=outbox)
         self._forwarding = Forwarding((), os.urandom)
         self._cgi = CGIWords(self._forwarding)
@@ -411,7 +413,7 @@ class Site:
                 worker.errors += 1
                 worker.went_wrong(endpoint, passage.began, fault)
             elif not self._make_room():
-                self._http.spare_descriptors()
+                self.spare_descriptors()
                 endpoint.rest(now)
         if endpoint.retired and not endpoint.in_flight:
             self._drained(endpoint)

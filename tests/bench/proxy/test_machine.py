@@ -72,8 +72,9 @@ class AffordableTests(SynchronousTestCase):
         self.assertEqual(affordable(10_000, 65_536), 10_000)
 
     def test_too_few(self) -> None:
-        """With a low one half of it, less what else is open."""
-        self.assertEqual(affordable(10_000, 20_000), 9_500)
+        """With a low one three quarters of it, less what else is open."""
+        self.assertEqual(affordable(10_000, 20_000), 10_000)
+        self.assertEqual(affordable(10_000, 4_096), 2_572)
 
 
 class ProfileTests(SynchronousTestCase):
