@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,12 +23,12 @@ from tests.functional.running import LIMIT_S
 
 MEMORY_PERIOD_S = 0.25
 
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-STARVED_S = 1.0
-"""What a request meets depends on what had to wait before it, too: so much of the time before counts."""
-
-STARVED_SHARE = 0.5
-"""If its server had no core for more than this share of that time, a request says nothing."""
+CAUGHT_UP_SHARE = 0.5
+"""
+What was not done for want of a core is done later, with what would be idle: at least so much of a second in each.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,42 @@ class Sample:
     @ivar seconds: from then to its answer.
     @ivar waited_s: for how long, in that time, those who serve it and the neighbour itself were ready and had no core
         to run on. On a machine that is busy with other things it can be all of it, and says nothing about the server.
-    @ivar starved: that was so in the second before, too.
+    @ivar owed_s: for how long that had been so before, as far as it may not have been made good.
     """
 
     at: float
     seconds: float
     waited_s: float
-    starved: bool
+    owed_s: float
 
     @property
     def own_s(self) -> float:
-        """The part that is the server's."""
-        return max(0.0, self.seconds - self.waited_s)
+        """The part that is the server's for sure."""
+        return max(0.0, self.seconds - self.waited_s - self.owed_s)
+
+
+class Owed:
+    """Time for which somebody had no core, as far as it may not have been made good."""
+
+    def __init__(self) -> None:
+        self._noted: list[float] = []
+        self._at: list[float] = []
+
+    def note(self, now: float, waited_s: float) -> None:
+        """
+        Go on.
+
+        @param waited_s: since the last time.
+        """
+        owed_s = 0.0
+        if self._at:
+            owed_s = max(0.0, self._noted[-1] + waited_s - CAUGHT_UP_SHARE * (now - self._at[-1]))
+        self._noted.append(owed_s)
+        self._at.append(now)
+
+    def before(self, moment: float) -> float:
+        """What was owed at the last note that is not later."""
+        return self._noted[max(0, bisect_right(self._at, moment) - 1)]
 
 
 def run_delay_s(task: str) -> float:
@@ -61,9 +86,15 @@ def run_delay_s(task: str) -> float:
         return 0.0
 
 
-def at_percent(seconds: Sequence[float], percent: float) -> float:
+def stolen_s() -> list[float]:
+    """For how long each core was taken from this machine, if it is a virtual one (proc(5), stat)."""
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return [int(line[8]) / TICKS_PER_S for line in lines if line[0].startswith("cpu") and line[0] != "cpu"]
+
+
+def at_percent(values: Sequence[float], percent: float) -> float:
     """A percentile, 0 of nothing."""
-    ordered = sorted(seconds)
+    ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
 
 
@@ -88,8 +119,9 @@ class Neighbour:
         self._address, self._path, self._period_s = address, path, 1 / rate
         self._tasks = ["thread-self", str(worker), *map(str, fronts)]
         self._fresh = fresh
-        self._noted: list[list[float]] = []
+        self._noted: list[tuple[list[float], list[float]]] = []
         self._noted_at: list[float] = []
+        self._owed = Owed()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
@@ -108,25 +140,31 @@ class Neighbour:
                 if response.status != 200:
                     self.trouble.append(f"status {response.status}")
             now = self._look()
-            before_s = self._waited_s(due - STARVED_S)
-            self.samples.append(
-                Sample(due, now - due, self._waited_s(due), before_s > STARVED_SHARE * (now - due + STARVED_S))
-            )
+            self.samples.append(Sample(due, now - due, self._waited_s(due), self._owed.before(due)))
             due += self._period_s
         connection.close()
 
     def _look(self) -> float:
         """Note how long everybody has waited for a core so far."""
         now = time.monotonic()
+        before = self._noted_at[-1] if self._noted_at else now
         self._noted_at.append(now)
-        self._noted.append([run_delay_s(task) for task in self._tasks])
+        self._noted.append(([run_delay_s(task) for task in self._tasks], stolen_s()))
+        self._owed.note(now, self._waited_s(before))
         return now
 
     def _waited_s(self, since: float) -> float:
-        """How much of that has come since a moment: ours, the worker's, and that of the front that waited longest."""
-        before = self._noted[max(0, bisect_right(self._noted_at, since) - 1)]
-        ours, worker, *fronts = (now - then for now, then in zip(self._noted[-1], before, strict=True))
-        return ours + worker + max(fronts)
+        """
+        How much of that has come since a moment: ours, the worker's, that of the front that waited longest, and what
+        was taken from the core of which most was.
+        """
+        (waited_now, stolen_now), (waited_then, stolen_then) = (
+            self._noted[-1],
+            self._noted[max(0, bisect_right(self._noted_at, since) - 1)],
+        )
+        ours, worker, *fronts = (now - then for now, then in zip(waited_now, waited_then, strict=True))
+        stolen = max((now - then for now, then in zip(stolen_now, stolen_then, strict=False)), default=0.0)
+        return ours + worker + max(fronts) + stolen
 
     def end(self) -> None:
         """Ask no more."""
@@ -134,15 +172,15 @@ class Neighbour:
         self._thread.join()
 
     @property
-    def telling(self) -> list[float]:
-        """The server's part of those that say something, in seconds."""
-        return [sample.own_s for sample in self.samples if not sample.starved]
+    def own(self) -> list[float]:
+        """The server's part of each, in seconds."""
+        return [sample.own_s for sample in self.samples]
 
     def __str__(self) -> str:
-        raw, own = [sample.seconds for sample in self.samples], self.telling
+        raw = [sample.seconds for sample in self.samples]
         percents = " ".join(f"p{percent:g} {at_percent(raw, percent) * 1000:.0f}" for percent in (50, 99, 100))
         return (
-            f"{len(raw)} requests, {percents} ms; {len(own)} not starved, p99 {at_percent(own, 99) * 1000:.0f} ms;"
+            f"{len(raw)} requests, {percents} ms; the server's part p99 {at_percent(self.own, 99) * 1000:.0f} ms;"
             f" the worst: {sorted(self.samples, key=lambda sample: -sample.own_s)[:5]}"
         )
 
@@ -175,9 +213,14 @@ class Memory:
         self._stopping.set()
         self._thread.join()
 
-    def grown_kib(self, since: float = 0.0, until: float = float("inf")) -> int:
-        """By how much there was more at most, in a time."""
-        return max((kib for at, kib in self.seen_kib if since <= at < until), default=0) - self.before_kib
+    @property
+    def grown_kib(self) -> int:
+        """By how much there was more at most."""
+        return max((kib for _, kib in self.seen_kib), default=self.before_kib) - self.before_kib
+
+    def usual_kib(self, since: float = 0.0, until: float = float("inf")) -> float:
+        """What there was in a time, half of it: many who come and go together make waves."""
+        return at_percent([kib for at, kib in self.seen_kib if since <= at < until], 50)
 
 
 class Abusers:
@@ -203,6 +246,11 @@ class Abusers:
         self._reader = threading.Thread(target=lambda out=process.stdout: self._lines.extend(map(str.strip, out)))
         self._reader.start()
         return self
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has been ready and had no core."""
+        return run_delay_s(str(self._process.pid)) if self._process is not None else 0.0
 
     def said(self, line: str) -> bool:
         """Whether it has said this."""

@@ -3,7 +3,7 @@ Clients and workers that do their worst, while somebody else only wants an answe
 
 The fronts' memory stays within a bound for each abuser and does not creep, and other routes' answers come as before. If
 they do not, it is asked whether that was the server's doing: on a machine with other things to do its processes wait
-for a core, which is told apart (L{tests.functional.neighbours.Sample}).
+for a core, which is told apart (L{tests.functional.neighbours.Sample}). And all of it takes longer there.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twisted.trial.unittest import SkipTest
-
 from tests.functional.abusers import Crowd
-from tests.functional.neighbours import Abusers, Memory, Neighbour, at_percent
+from tests.functional.neighbours import Abusers, Memory, Neighbour, at_percent, run_delay_s
 from tests.functional.running import Running, RunningCase
 
 P99_S = 0.050
@@ -38,10 +36,16 @@ SLACK_KIB = 8 * 1024
 """Of the fronts together: what is loaded when it is needed first, and what the allocator does not give back."""
 
 CREEP_KIB = 4 * 1024
-"""What the second half of the time may take more than the first."""
+"""What the last third of the time may usually take more than the one before."""
 
-TELLING_MIN = 60
-"""Fewer answers that say something say nothing together."""
+TELLING_MIN = 200
+"""Fewer answers have no p99."""
+
+DONE_S_MAX = 60.0
+"""Until crowds with a number of attempts have made them, on a machine that has nothing else to do."""
+
+WALL_S_MAX = 150.0
+"""Until it is enough, as far as they have come, on a machine that has."""
 
 KEPT_RATE, FRESH_RATE = 50.0, 20.0
 """Requests of the neighbours in a second, on a kept connection and on new ones."""
@@ -113,9 +117,13 @@ class AbuseCase(RunningCase):
     def abused(self) -> Running:
         """Start it."""
         names = ("bad", "good")
-        running = self.serve(
+        running = Running(
             SERVER, {name: {"config/worker.yaml": YAML.format(name=name), "app.py": BAD} for name in names}
         )
+        self.addCleanup(running.end)
+        # All of it meets one front: there is no doubt whose time a neighbour's answer has taken.
+        running.edit("etc/server.yaml", "fronts: 2", "fronts: 1")
+        running.start()
         for name in names:
             self.when(f"{name} serves", lambda name=name: running.get(f"/{name}/").status == 200, running)  # type: ignore[misc]
         return running
@@ -139,17 +147,14 @@ class AbuseCase(RunningCase):
         try:
             with Abusers(running.port, crowds) as abusers:
                 self.when("they are at work", lambda: abusers.said("running"), running)
-                for crowd in crowds:
-                    if crowd.attempts:
-                        self.when(crowd.name, lambda crowd=crowd: abusers.said(f"done {crowd.name}"), running, 60.0)  # type: ignore[misc]
-                self.when("it has lasted", lambda: time.monotonic() - began > least_s, running, least_s + 1)
+                self.last(running, abusers, fronts, crowds, neighbours, least_s)
         finally:
             for neighbour in neighbours:
                 neighbour.end()
             memory.end()
         ended = time.monotonic()
         report = abusers.report()
-        story = "\n".join([*map(str, neighbours), f"grown by {memory.grown_kib()} KiB", str(report)])
+        story = "\n".join([*map(str, neighbours), f"grown by {memory.grown_kib} KiB", str(report)])
         self.assertEqual(running.fronts(), fronts, f"a front has died\n{story}\n{running.output()[-4000:]}")
         self.assertNotIn("Traceback", running.output())
         for neighbour in neighbours:
@@ -159,22 +164,53 @@ class AbuseCase(RunningCase):
             self.quick(neighbour, story)
         return report
 
+    def last(
+        self,
+        running: Running,
+        abusers: Abusers,
+        fronts: Sequence[int],
+        crowds: Sequence[Crowd],
+        neighbours: Sequence[Neighbour],
+        least_s: float,
+    ) -> None:
+        """Wait until it has been enough. The time for which abusers or fronts were ready and had no core is none."""
+        began, waits = time.monotonic(), [lambda: abusers.waited_s]
+        waits += [lambda front=front: run_delay_s(str(front)) for front in fronts]  # type: ignore[misc]
+        before = [wait() for wait in waits]
+        done = [f"done {crowd.name}" for crowd in crowds if crowd.attempts]
+
+        def enough() -> bool:
+            passed = time.monotonic() - began
+            counted = passed - max(wait() - then for wait, then in zip(waits, before, strict=True))
+            if passed > WALL_S_MAX:
+                return True
+            if counted < least_s or min(len(neighbour.samples) for neighbour in neighbours) < TELLING_MIN:
+                return False
+            late = [line for line in done if not abusers.said(line)]
+            self.assertFalse(late and counted > DONE_S_MAX, f"not in time: {late}")
+            return not late
+
+        self.when("it has lasted", enough, running, WALL_S_MAX * 2)
+
     def quick(self, neighbour: Neighbour, story: str) -> None:
-        """See that a neighbour was answered as quickly as it has to be."""
-        self.assertGreater(len(neighbour.samples), TELLING_MIN, story)
-        if at_percent([sample.seconds for sample in neighbour.samples], 99) >= P99_S:
-            if len(neighbour.telling) < TELLING_MIN:
-                raise SkipTest(f"the machine has too much else to do: {story}")
-            self.assertLess(at_percent(neighbour.telling, 99), P99_S, story)
+        """See that a neighbour was answered as quickly as it has to be, as far as that is the server's doing."""
+        raw = [sample.seconds for sample in neighbour.samples]
+        self.assertLess(min(at_percent(raw, 99), at_percent(neighbour.own, 99)), P99_S, story)
+
+    def all_taken(self, counts: Counter[str], attempts: int) -> None:
+        """See that all connections of a crowd were taken, those that it had the time to open at any rate."""
+        self.assertGreaterEqual(counts["connected"], counts["opened"] - counts["open"], counts)
+        self.assertGreater(counts["connected"], attempts // 10, counts)
 
     def flat(self, memory: Memory, crowds: Sequence[Crowd], began: float, ended: float, story: str) -> None:
         """See that the fronts kept to their bound, and that it was not only a question of time."""
         bound_kib = SLACK_KIB + sum(
             crowd.count * (BUFFER_KIB if crowd.behaviour in BUFFERING else CLIENT_KIB) for crowd in crowds
         )
-        self.assertLess(memory.grown_kib(), bound_kib, story)
-        middle = (began + ended) / 2
-        self.assertLess(memory.grown_kib(since=middle), memory.grown_kib(until=middle) + CREEP_KIB, story)
+        self.assertLess(memory.grown_kib, bound_kib, story)
+        third_s = (ended - began) / 3
+        early_kib = memory.usual_kib(began + third_s, ended - third_s)
+        self.assertLess(memory.usual_kib(ended - third_s, ended), early_kib + CREEP_KIB, story)
 
     def served_all_the_same(self, running: Running) -> None:
         """When they have gone everything is as before."""
@@ -185,11 +221,6 @@ class AbuseCase(RunningCase):
             lambda: not any(front["connections"] or front["in_flight"] for front in running.status()["fronts"]),  # type: ignore[attr-defined]
             running,
         )
-
-
-def smaller(crowds: Sequence[Crowd], share: float) -> list[Crowd]:
-    """The same crowds with fewer clients, who come more slowly."""
-    return [replace(crowd, count=int(crowd.count * share), rate=crowd.rate * share) for crowd in crowds]
 
 
 LORISES = (
@@ -253,21 +284,27 @@ class AbuseTests(AbuseCase):
         running = self.abused()
         os.kill(int(str(running.instances("bad")[0]["pid"])), signal.SIGKILL)
         report = self.abuse(running, [BACK], least_s=5.0)["back"]
-        self.assertEqual((report["200"], report["connected"]), (BACK.attempts, BACK.attempts))
+        self.all_taken(report, BACK.attempts)
+        self.assertGreaterEqual(report["200"], report["opened"] - report["open"])
         self.served_all_the_same(running)
 
     def test_many_connections(self) -> None:
         """Twenty thousand connections are opened and left in a hurry: all are taken, and nothing is left of them."""
         running = self.abused()
         report = self.abuse(running, [STORM], least_s=5.0)["storm"]
-        self.assertEqual(report["connected"], STORM.attempts, report)
-        self.assertGreater(report["400"], STORM.attempts // 10, report)
+        self.all_taken(report, STORM.attempts)
+        self.assertGreater(report["400"], report["opened"] // 10, report)
         self.served_all_the_same(running)
 
     def test_everything_at_once(self) -> None:
-        """All of that at the same time."""
+        """All of that at the same time, each at its full size."""
         running = self.abused()
-        storm = replace(STORM, attempts=2400, rate=300)
-        report = self.abuse(running, [*smaller(LORISES + READERS + ASKERS, 0.5), POUR, storm], least_s=9.0)
-        self.assertEqual(report["storm"]["connected"], storm.attempts, report)
+        storm = replace(STORM, rate=1000)
+        report = self.abuse(running, [*LORISES, *READERS, *ASKERS, POUR, storm], least_s=20.0)
+        self.all_taken(report["storm"], storm.attempts)
+        for name, what in (("head", "408"), ("mute", "sent away"), ("deaf", "ECONNRESET"), ("sips", "ECONNRESET")):
+            self.assertGreater(report[name][what], 0, report)
+        self.assertEqual(report["trickle"]["200"], 100, report)
+        for name, what in (("never", "504"), ("reset", "502"), ("garbage", "502"), ("pour", "504")):
+            self.assertGreater(report[name][what], 0, report)
         self.served_all_the_same(running)
