@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IConnector
 from twisted.internet.protocol import ClientFactory
 from twisted.internet.testing import StringTransport
@@ -13,6 +15,7 @@ from tqserver.errors import ClientFault
 from tqserver.front.breaker import REST_S
 from tqserver.front.waking import WOKEN_MAX
 from tqserver.plane.messages import Drained, FastCGITarget, HTTPSettings, Route, Routing, Wanted, WorkerRouting
+from tqserver.turns import BULK_BYTES, TURN_BYTES_MAX, Turns
 
 
 @implementer(IConnector)
@@ -128,6 +131,100 @@ class BodyTests(SiteCase):
         self.reply(wire)
         self.assertTrue(exchange.finished)
         self.assertTrue(wire.disconnected)
+
+
+class TurnTests(SiteCase):
+    """Long answers and bodies, many at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.soon: list[Callable[[], None]] = []
+        self.site._http.turns = Turns(self.soon.append)
+
+    def turn(self) -> None:
+        """The next turn begins."""
+        calls, self.soon[:] = list(self.soon), []
+        for call in calls:
+            call()
+
+    def begun(self) -> tuple[FakeExchange, StringTransport]:
+        """A long answer has begun."""
+        self.route(endpoint(1))
+        exchange = FakeExchange(request_head(b"GET", b"/api/x"), started=self.reactor.seconds())
+        self.site.serve(exchange)
+        wire = self.connect()
+        wire.protocol.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")  # type: ignore[attr-defined]
+        return exchange, wire
+
+    def piece(self, wire: StringTransport, count: int = TURN_BYTES_MAX) -> None:
+        """A piece of it comes."""
+        wire.protocol.dataReceived(b"x" * count)  # type: ignore[attr-defined]
+
+    def test_alone(self) -> None:
+        """One long answer is read as it comes."""
+        exchange, wire = self.begun()
+        for _ in range(3):
+            self.piece(wire)
+            self.assertEqual(wire.producerState, "producing")
+            self.turn()
+        self.assertEqual(len(exchange.body), 3 * TURN_BYTES_MAX)
+
+    def test_many(self) -> None:
+        """When much was passed on in a turn, another long answer waits for its own; small pieces need none."""
+        _, first = self.begun()
+        _, second = self.begun()
+        self.piece(first)
+        self.piece(second, BULK_BYTES - 1)
+        self.assertEqual(second.producerState, "producing")
+        self.piece(second, BULK_BYTES)
+        self.assertEqual((first.producerState, second.producerState), ("producing", "paused"))
+        self.turn()
+        self.assertEqual(second.producerState, "producing")
+
+    def test_slow_client(self) -> None:
+        """An answer is read on when it is its turn and its client reads, whichever comes first."""
+        self.site._http.turns.passed(TURN_BYTES_MAX)
+        exchange, wire = self.begun()
+        self.piece(wire, BULK_BYTES)
+        exchange.client_pauses()
+        exchange.client_resumes()
+        self.assertEqual(wire.producerState, "paused")
+        exchange.client_pauses()
+        self.turn()
+        self.assertEqual(wire.producerState, "paused")
+        exchange.client_resumes()
+        self.assertEqual(wire.producerState, "producing")
+
+    def test_gone(self) -> None:
+        """Who has left has no turn any more."""
+        self.site._http.turns.passed(TURN_BYTES_MAX)
+        exchange, wire = self.begun()
+        self.piece(wire, BULK_BYTES)
+        exchange.client_leaves()
+        self.turn()
+        self.assertEqual(wire.producerState, "paused")
+
+    def test_bodies(self) -> None:
+        """Long bodies of requests take turns, too, and a worker that does not take one is not given more of it."""
+        self.route(endpoint(1))
+        exchange = FakeExchange(request_head(b"POST", b"/api/x", content_length=100_000_000))
+        self.site.serve(exchange)
+        wire = self.connect()
+        self.site._http.turns.passed(TURN_BYTES_MAX)
+        exchange.client_sends(b"x" * BULK_BYTES)
+        self.assertTrue(exchange.body_paused)
+        wire.producer.pauseProducing()
+        wire.producer.resumeProducing()
+        self.assertTrue(exchange.body_paused)
+        self.turn()
+        self.assertFalse(exchange.body_paused)
+        self.site._http.turns.passed(TURN_BYTES_MAX)
+        exchange.client_sends(b"x" * BULK_BYTES)
+        wire.producer.pauseProducing()
+        self.turn()
+        self.assertTrue(exchange.body_paused)
+        wire.producer.resumeProducing()
+        self.assertFalse(exchange.body_paused)
 
 
 class ConnectionTests(SiteCase):

@@ -196,6 +196,10 @@ class Asks(Client):
         self.ask(fields="Connection: close\r\n")
 
 
+class Loads(Asks):
+    """Likewise; there is so much of it that it takes what it can."""
+
+
 class Hasty(Client):
     """Asks and does not wait for the answer: it leaves in one of several ways."""
 
@@ -222,6 +226,7 @@ BEHAVIOURS: dict[str, type[Client]] = {
     "deaf": Deaf,
     "sips": Sips,
     "asks": Asks,
+    "loads": Loads,
     "hasty": Hasty,
 }
 

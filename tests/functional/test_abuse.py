@@ -25,7 +25,7 @@ P99_S = 0.050
 CLIENT_KIB = 12
 """Of each abuser that neither sends nor takes much: its connection, a part of a head, one to a worker."""
 
-BUFFERING = ("deaf", "sips", "pours")
+BUFFERING = ("deaf", "sips", "pours", "loads")
 
 BUFFER_KIB = 256
 """Of each for whom something is kept that nobody takes: what a worker sends before it is stopped (C{READ_AHEAD_BYTES},
@@ -46,6 +46,9 @@ DONE_S_MAX = 60.0
 
 WALL_S_MAX = 150.0
 """Until it is enough, as far as they have come, on a machine that has."""
+
+FILE_BYTES = 64 * 1024 * 1024
+"""Of a file that is loaded by many."""
 
 KEPT_RATE, FRESH_RATE = 50.0, 20.0
 """Requests of the neighbours in a second, on a kept connection and on new ones."""
@@ -121,6 +124,7 @@ class AbuseCase(RunningCase):
             SERVER, {name: {"config/worker.yaml": YAML.format(name=name), "app.py": BAD} for name in names}
         )
         self.addCleanup(running.end)
+        running.write("workers/bad/public/large.bin", "tqserver" * (FILE_BYTES // 8))
         # All of it meets one front: there is no doubt whose time a neighbour's answer has taken.
         running.edit("etc/server.yaml", "fronts: 2", "fronts: 1")
         running.start()
@@ -245,6 +249,11 @@ POUR = Crowd("pour", "pours", 50, "/bad/body", rate=25)
 
 BACK = Crowd("back", "asks", 600, "/bad/", attempts=600, rate=600)
 
+LOADS = (
+    Crowd("answers", "loads", 400, "/bad/large", rate=400),
+    Crowd("files", "loads", 400, "/bad/large.bin", rate=400),
+)
+
 STORM = Crowd("storm", "hasty", 1000, "/good/", period_s=0.4, attempts=20_000, rate=1600)
 
 
@@ -278,6 +287,16 @@ class AbuseTests(AbuseCase):
             self.assertEqual(report[name]["200"], 0)
         self.assertGreater(report["pour"]["504"], 50)
         self.served_all_the_same(running)
+
+    def test_many_downloads(self) -> None:
+        """
+        Hundreds of large answers and files at once, each as fast as it goes, share what there is; others are served
+        in between.
+        """
+        running = self.abused()
+        report = self.abuse(running, LOADS, least_s=6.0)
+        for crowd in LOADS:
+            self.assertGreaterEqual(report[crowd.name]["200"], crowd.count, report)
 
     def test_worker_comes_back(self) -> None:
         """When a worker has died and is there again, the hundreds that have waited for it do not make others wait."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 
+from tqserver.turns import Turns
 from tqserver.uv.transport import Stream
 
 
@@ -180,6 +181,7 @@ class FakeReactor:
     def __init__(self, loop: FakeLoop) -> None:
         self.event_loop: Any = loop
         self.streams: set[Any] = set()
+        self.turns = Turns(loop.call_soon)
 
 
 class FakeSocket:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 
+from tqserver.turns import TURN_BYTES_MAX
 from tqserver.uv.files import SLICE_BYTES, STEP_BYTES
 
 from .test_reactor import RunningTestCase
@@ -131,6 +132,35 @@ class FileTests(RunningTestCase):
         fd = self.file(b"x" * 4 * MIB)
         self.until(self.connected, self.begin(fd, 0, 4 * MIB), self.has(4 * MIB), lambda: self.ended)
         self.assertLessEqual(max(sent for sent, _ in self.told), SLICE_BYTES + STEP_BYTES)
+
+    def test_many(self) -> None:
+        """While others with much to write have their turns a file waits for its own."""
+        fd = self.file(b"x" * MIB)
+        turns = self.reactor.turns  # type: ignore[attr-defined]
+        seen: list[int] = []
+
+        def begin() -> bool:
+            turns.passed(TURN_BYTES_MAX)
+            self.stream.send_file(fd, 0, MIB, self.tell)
+            seen.append(self.sent)
+            return True
+
+        self.until(self.connected, begin, self.has(MIB), lambda: self.ended)
+        self.assertEqual((seen, self.sent), ([0], MIB))
+
+    def test_given_up_while_it_waits(self) -> None:
+        """A file that is not wanted any more when its turn comes is not sent."""
+        fd = self.file(b"x" * MIB)
+
+        def begin() -> bool:
+            self.reactor.turns.passed(TURN_BYTES_MAX)  # type: ignore[attr-defined]
+            self.stream.send_file(fd, 0, MIB, self.tell)
+            self.stream.cancel_file()
+            self.stream.write(b"instead")
+            return True
+
+        self.until(self.connected, begin, self.has(7), self.after(0.01))
+        self.assertEqual((self.got, self.told), (b"instead", []))
 
     def test_paused_and_resumed(self) -> None:
         """Who writes is resumed when the peer reads on, and afterwards can write as before."""

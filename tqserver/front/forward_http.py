@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IAddress, IConnector, IPushProducer
@@ -18,6 +19,7 @@ from ..http1.idle import IdleConnections
 from ..http1.outbox import Outbox
 from ..http1.sweep import NEVER, Sweep
 from ..plane.messages import Endpoint, WorkerRouting
+from ..turns import BULK_BYTES, Turns
 from .exchange import IBodySink, IExchange
 from .retry import repeatable
 from .tunnels import Tunnels
@@ -92,6 +94,7 @@ class HTTPForwarder:
         self._reactor = reactor
         self.tunnels = tunnels
         self.sweep = sweep
+        self.turns: Turns = getattr(reactor, "turns", None) or Turns(partial(reactor.callLater, 0))
         self._outbox = outbox
         self._idle: dict[str, IdleConnections] = {}
 
@@ -159,12 +162,15 @@ class _BodyValve:
         self._attempt = attempt
 
     def pauseProducing(self) -> None:
+        self._attempt.worker_slow = True
         self._attempt.wait_for_worker()
         self._exchange.pause_body()
 
     def resumeProducing(self) -> None:
+        self._attempt.worker_slow = False
         self._attempt.wait_for_client()
-        self._exchange.resume_body()
+        if not self._attempt.body_waits_for_turn:
+            self._exchange.resume_body()
 
     def stopProducing(self) -> None:
         """The connection is closing; the attempt hears of that."""
@@ -177,8 +183,12 @@ class Attempt:
 
     @ivar exchange: what is to be answered.
     @ivar endpoint: by whom.
+    @ivar worker_slow: the worker does not take more of the body for now.
+    @ivar body_waits_for_turn: others send long bodies as well, and it is their turn.
     """
 
+    worker_slow = False
+    body_waits_for_turn = False
     _connection: HTTPClientConnection | None = None
     _connector: IConnector | None = None
     _first: list[bytes] | None = None
@@ -187,6 +197,8 @@ class Attempt:
     _sent = False
     _responded = False
     _ended = False
+    _client_slow = False
+    _waits_for_turn = False
 
     def __init__(
         self,
@@ -287,6 +299,23 @@ class Attempt:
             self._first.append(data)
         elif self._connection is not None:
             self._connection.body_data(data)
+            if len(data) >= BULK_BYTES:
+                self._body_passed(len(data))
+
+    def _body_passed(self, count: int) -> None:
+        """As L{_passed}, for what the client sends."""
+        turns = self._forwarder.turns
+        crowded = turns.crowded
+        turns.passed(count)
+        if crowded and self._connection is not None and not self.body_waits_for_turn:
+            self.body_waits_for_turn = True
+            self.exchange.pause_body()
+            turns.wait(self._body_turned)
+
+    def _body_turned(self) -> None:
+        self.body_waits_for_turn = False
+        if self._connection is not None and not self.worker_slow and not self._body_ended:
+            self.exchange.resume_body()
 
     def body_end(self) -> None:
         self._body_ended = True
@@ -324,6 +353,8 @@ class Attempt:
 
     def response_data(self, data: bytes) -> None:
         self.exchange.write(data)
+        if len(data) >= BULK_BYTES:
+            self._passed(len(data))
 
     def response_switched(self, head: ResponseHead, protocol: bytes, ahead: bytes) -> None:
         exchange, connection = self.exchange, self._connection
@@ -362,14 +393,31 @@ class Attempt:
                 return
         self._end(fault, again)
 
-    # The client's pace.
+    # The client's pace, and that of the other long answers.
+
+    def _passed(self, count: int) -> None:
+        """Much was passed on at once: where many do that, the next piece has to wait for its turn."""
+        turns, connection = self._forwarder.turns, self._connection
+        crowded = turns.crowded
+        turns.passed(count)
+        if crowded and connection is not None and not self._waits_for_turn:
+            self._waits_for_turn = True
+            connection.pause()
+            turns.wait(self._turned)
+
+    def _turned(self) -> None:
+        self._waits_for_turn = False
+        if self._connection is not None and not self._client_slow:
+            self._connection.resume()
 
     def pauseProducing(self) -> None:
+        self._client_slow = True
         if self._connection is not None:
             self._connection.pause()
 
     def resumeProducing(self) -> None:
-        if self._connection is not None:
+        self._client_slow = False
+        if self._connection is not None and not self._waits_for_turn:
             self._connection.resume()
 
     def stopProducing(self) -> None:

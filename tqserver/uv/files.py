@@ -10,12 +10,17 @@ read costs these few bytes.
 from __future__ import annotations
 
 import os
-from asyncio import Handle, Transport
+from asyncio import Transport
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
+
+from ..turns import Turns
 
 SLICE_BYTES = 256 * 1024
-"""Sent in one go, some tens of microseconds of work; then it is others' turn. Half of it costs a third more."""
+"""
+Sent in one go, some tens of microseconds of work; then it is others' turn (L{tqserver.turns}). Half of it costs a third
+more.
+"""
 
 STEP_BYTES = 4096
 """What uvloop is given when the socket is full: a page."""
@@ -39,7 +44,7 @@ class TransferStream(Protocol):
 class FileTransfer:
     """One piece of a file on its way. Neither the file nor the socket is ours."""
 
-    __slots__ = ("_at", "_call", "_fd", "_left", "_stream", "_told", "_uv")
+    __slots__ = ("_at", "_fd", "_left", "_stream", "_told", "_turns", "_uv", "_waits")
 
     def __init__(self, stream: TransferStream, uv: Transport, fd: int, at: int, length: int, told: Told) -> None:
         """
@@ -52,10 +57,27 @@ class FileTransfer:
         self._at = at
         self._left = length
         self._told = told
-        self._call: Handle | None = None
+        self._turns: Turns = stream.reactor.turns
+        self._waits = False
 
     def go_on(self) -> None:
-        """The buffer is empty: send a slice."""
+        """The buffer is empty: send a slice, unless there are many to do so."""
+        if self._waits:
+            return
+        if self._turns.crowded:
+            self._wait()
+        else:
+            self._send()
+
+    def _wait(self) -> None:
+        self._waits = True
+        self._turns.wait(self._turned)
+
+    def _turned(self) -> None:
+        self._waits = False
+        self._send()
+
+    def _send(self) -> None:
         uv = self._uv
         if uv is None or uv.get_write_buffer_size():
             return
@@ -72,6 +94,7 @@ class FileTransfer:
             # The file became shorter.
             self._end(0)
             return
+        self._turns.passed(sent)
         self._at += sent
         self._left -= sent
         if not self._left:
@@ -96,7 +119,7 @@ class FileTransfer:
         if self._uv is None:
             return
         if not uv.get_write_buffer_size():
-            self._call = cast(Handle, self._stream.reactor.event_loop.call_soon(self.go_on))
+            self._wait()
         self._told(sent, False)
 
     def _end(self, sent: int) -> None:
@@ -107,6 +130,3 @@ class FileTransfer:
     def drop(self) -> None:
         """Send no more of it. Nobody is told."""
         self._uv = None
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()

@@ -26,6 +26,7 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..turns import Turns
 from .ports import TCPConnector, TCPPort, UNIXConnector, UNIXPort, adopt
 from .streams import UNIXStream
 from .transport import Stream
@@ -116,6 +117,7 @@ class UVReactor(AsyncioSelectorReactor):
     @ivar event_loop: uvloop's loop. Code for asyncio may use it while the reactor runs.
     @ivar streams: the connected streams. They live, as Twisted's do, as long as they read or write, or somebody has
         them.
+    @ivar turns: of those that have much to write.
     """
 
     def __init__(self, eventloop: AbstractEventLoop | None = None) -> None:
@@ -128,6 +130,7 @@ class UVReactor(AsyncioSelectorReactor):
             set_event_loop(eventloop)
         self.event_loop = eventloop
         self.streams: WeakSet[Stream] = WeakSet()
+        self.turns = Turns(eventloop.call_soon)
         self._timer: TimerHandle | None = None
         self._timer_due = inf
         eventloop.set_exception_handler(_report)

@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..turns import Turns
 from .files import FileTransfer, Told
 
 _log = Logger()
@@ -43,10 +44,12 @@ class StreamReactor(Protocol):
 
     @ivar event_loop: uvloop's loop.
     @ivar streams: every stream that is connected. It is not what keeps them alive.
+    @ivar turns: of those that have much to write.
     """
 
     event_loop: AbstractEventLoop
     streams: WeakSet[Any]
+    turns: Turns
 
 
 @implementer(IConsumer)
