@@ -25,9 +25,10 @@ MEMORY_PERIOD_S = 0.25
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-CAUGHT_UP_SHARE = 0.5
+CAUGHT_UP_SHARE = 0.25
 """
-What was not done for want of a core is done later, with what would be idle: at least so much of a second in each.
+What was not done for want of a core is done later, with what would be idle: at least so much of a second in each. If
+more than that is lost for long, what is left to do only grows, and nothing is said any more.
 """
 
 
@@ -38,20 +39,25 @@ class Sample:
 
     @ivar at: when it was due, by C{time.monotonic}.
     @ivar seconds: from then to its answer.
-    @ivar waited_s: for how long, in that time, those who serve it and the neighbour itself were ready and had no core
-        to run on. On a machine that is busy with other things it can be all of it, and says nothing about the server.
-    @ivar owed_s: for how long that had been so before, as far as it may not have been made good.
+    @ivar own_s: the part that is the server's for sure: L{own_s}.
     """
 
     at: float
     seconds: float
-    waited_s: float
-    owed_s: float
+    own_s: float
 
-    @property
-    def own_s(self) -> float:
-        """The part that is the server's for sure."""
-        return max(0.0, self.seconds - self.waited_s - self.owed_s)
+
+def own_s(took_s: float, waited_s: float, owed_s: float, before_s: float, period_s: float) -> float:
+    """
+    How late an answer would have been if nobody had waited for a core. Pure.
+
+    @param took_s: from when it was asked for to the answer.
+    @param waited_s: for how long, in that time, those who serve it and the neighbour itself were ready and had no core
+        to run on. On a machine that is busy with other things it can be all of it, and says nothing about the server.
+    @param owed_s: for how long that had been so before, as far as it may not have been made good.
+    @param before_s: the same of the request before, for whose answer this one waited if it was later than the period.
+    """
+    return max(0.0, took_s - waited_s - owed_s) + max(0.0, before_s - period_s)
 
 
 class Owed:
@@ -131,7 +137,7 @@ class Neighbour:
         due = time.monotonic()
         self._look()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            self._look()
+            asked = self._look()
             try:
                 response = connection.ask("GET", self._path, headers="Connection: close\r\n" if self._fresh else "")
             except Lost as lost:
@@ -140,7 +146,9 @@ class Neighbour:
                 if response.status != 200:
                     self.trouble.append(f"status {response.status}")
             now = self._look()
-            self.samples.append(Sample(due, now - due, self._waited_s(due), self._owed.before(due)))
+            before_s = self.samples[-1].own_s if self.samples else 0.0
+            own = own_s(now - asked, self._waited_s(asked), self._owed.before(asked), before_s, self._period_s)
+            self.samples.append(Sample(due, now - due, own))
             due += self._period_s
         connection.close()
 

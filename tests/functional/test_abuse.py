@@ -3,7 +3,7 @@ Clients and workers that do their worst, while somebody else only wants an answe
 
 The fronts' memory stays within a bound for each abuser and does not creep, and other routes' answers come as before. If
 they do not, it is asked whether that was the server's doing: on a machine with other things to do its processes wait
-for a core, which is told apart (L{tests.functional.neighbours.Sample}). And all of it takes longer there.
+for a core, which is told apart (L{tests.functional.neighbours.own_s}). And all of it takes longer there.
 """
 
 from __future__ import annotations
@@ -150,10 +150,10 @@ class AbuseCase(RunningCase):
             Neighbour(address, "/good/", rate, fronts, worker, fresh)
             for rate, fresh in ((KEPT_RATE, False), (FRESH_RATE, True))
         ]
-        began = time.monotonic()
         try:
             with Abusers(running.port, crowds) as abusers:
-                self.when("they are at work", lambda: abusers.said("running"), running)
+                self.when("they are at work", lambda: abusers.said("running"), running, WALL_S_MAX)
+                began = time.monotonic()
                 self.last(running, abusers, fronts, crowds, neighbours, least_s)
         finally:
             for neighbour in neighbours:
