@@ -28,13 +28,19 @@ class Locked(Exception):
 
 
 class ProjectLock:
-    """The lock of one project directory."""
+    """The lock of one project directory, or of another that one process has at a time."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(
+        self, path: str, what: str = "tqserver already runs this project", other: str = "project directory"
+    ) -> None:
         """
         @param path: absolute path of the lock file; its folder is made.
+        @param what: what the holder is and does, for the message to whoever comes second.
+        @param other: what they might choose another of.
         """
         self._path = path
+        self._what = what
+        self._other = other
         self._lock: Lock | None = None
 
     def take(self) -> None:
@@ -73,8 +79,8 @@ class ProjectLock:
         except (NotLockedError, OSError):
             return f"Another server was just holding {self._path}. Try again."
         return (
-            f"Another tqserver already runs this project: process {pid} on {host} holds {self._path}. "
-            f"Stop it first (kill {pid}), or start this one with another project directory."
+            f"Another {self._what}: process {pid} on {host} holds {self._path}. "
+            f"Stop it first (kill {pid}), or start this one with another {self._other}."
         )
 
     def refresh(self) -> bool:

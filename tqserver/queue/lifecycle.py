@@ -130,6 +130,20 @@ def tried(task: Task, now: int, delay_ms: int | None, backoff: Backoff, chance: 
     return waiting(task, now, now + delay_ms, error=error)
 
 
+def again(task: Task, now: int) -> Task:
+    """A task that ended badly and is tried again, as if it were new; it does not expire any more."""
+    return waiting(
+        msgspec.structs.replace(task, expires=NEVER),
+        now,
+        now,
+        attempts=0,
+        owner="",
+        result=None,
+        result_head=b"",
+        error="",
+    )
+
+
 def overdue(task: Task, now: int, backoff: Backoff, chance: float) -> Task | None:
     """What becomes of a task whose C{due} has come."""
     if task.state is State.LEASED:

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from .ids import RANDOM_BITS, make_id, seq_of
-from .lifecycle import Event, born, ended, judge, leased, overdue, sources, tried, waiting
+from .lifecycle import Event, again, born, ended, judge, leased, overdue, sources, tried, waiting
 from .model import NEVER, Counts, NewTask, Policy, Queue, QueueName, State, Task
 from .store import (
     CLAIM_MAX,
@@ -324,10 +324,7 @@ class MemoryStore:
             elif task.state not in sources(Event.REQUEUE):
                 outcomes.append(Refusal.WRONG_STATE)
             else:
-                after = waiting(
-                    task, now, now, attempts=0, owner="", result=None, result_head=b"", error="", expires=NEVER
-                )
-                outcomes.append(self._replace(self._held[task.queue], task, after))
+                outcomes.append(self._replace(self._held[task.queue], task, again(task, now)))
         return self._stepped(outcomes)
 
     def remove(self, tenant: str, ids: Sequence[str]) -> Deferred[list[Outcome]]:

@@ -1,0 +1,89 @@
+"""Which ready tasks are the next, in a SQLite store."""
+
+from __future__ import annotations
+
+import sqlite3
+from heapq import heappop, heappush
+
+from attrs import define
+
+from . import sqlite_rows as rows
+from .model import State, Task
+from .sqlite_ledger import Ledger, Place
+from .store import CLAIM_MAX, Claim
+
+EXPIRED_MAX = 1000
+"""Expired tasks that one claim removes on its way; it may give fewer then."""
+
+_READY = rows.SELECT + "WHERE queue = ? AND state = 1 ORDER BY priority, seq"
+
+
+@define(eq=False)
+class _Line:
+    """
+    The ready tasks of a queue, from the first on.
+
+    @ivar room: how many may be leased.
+    """
+
+    place: Place
+    cursor: sqlite3.Cursor
+    room: int
+
+
+def first(db: sqlite3.Connection, ledger: Ledger, claim: Claim, now: int) -> tuple[list[Task], list[Task]]:
+    """
+    The first ready tasks of some queues, by priority and then by age, as if all were one.
+
+    @return: them, and those that were met on the way and have expired.
+    """
+    limit = min(claim.limit, CLAIM_MAX)
+    lines = [
+        _Line(place, db.execute(_READY, (place.id,)), room)
+        for name in dict.fromkeys(claim.queues)
+        if (place := ledger.places.get(name)) is not None and (room := _room(place, claim.take))
+    ]
+    taken: list[Task] = []
+    expired: list[Task] = []
+    heads: list[tuple[int, int, Task, _Line]] = []
+    advanced = lines
+    while len(taken) < limit:
+        for line in advanced:
+            task = _first(line, now, expired)
+            if task is not None:
+                heappush(heads, (task.priority, task.seq, task, line))
+        if not heads:
+            break
+        _, _, task, line = heappop(heads)
+        taken.append(task)
+        line.room -= not claim.take
+        advanced = [line]
+    for line in lines:
+        line.cursor.close()
+    return taken, expired
+
+
+def _room(place: Place, take: bool) -> int:
+    """How many tasks of a queue may be leased now."""
+    policy = place.queue.policy
+    if policy.paused or not place.counts[State.READY]:
+        return 0
+    if not policy.leased_max:
+        return CLAIM_MAX
+    room = max(policy.leased_max - place.counts[State.LEASED], 0)
+    return CLAIM_MAX if take and room else room
+
+
+def _first(line: _Line, now: int, expired: list[Task]) -> Task | None:
+    """The next task of a line, if one may be leased."""
+    if line.room <= 0:
+        return None
+    name = line.place.queue.name
+    for row in line.cursor:
+        task = rows.task_of(row, name)
+        if not task.expires or task.expires > now:
+            return task
+        expired.append(task)
+        if len(expired) >= EXPIRED_MAX:
+            break
+    return None
