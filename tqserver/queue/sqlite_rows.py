@@ -204,8 +204,9 @@ def by_seqs(db: sqlite3.Connection, seqs: Sequence[int], queues: Names) -> dict[
 def by_ids(db: sqlite3.Connection, tenant: str, ids: Sequence[str], queues: Names) -> dict[str, Task]:
     """The tasks of a tenant with some ids, those that there are."""
     made = by_seqs(db, [seq for id in ids if (seq := seq_of(id)) >= 0], queues)
-    found = {task.id: task for task in made.values() if task.queue.tenant == tenant}
-    missing = [id for id in ids if id not in found]
+    ours = {task.id: task for task in made.values() if task.queue.tenant == tenant}
+    found = {id: ours[id] for id in ids if id in ours}
+    missing = [id for id in ids if id not in ours]
     if missing:
         chosen: dict[int, Task] = {}
         _read(db.execute(_CHOSEN, [tenant, msgspec.json.encode(missing).decode()]).fetchall(), queues, chosen)
