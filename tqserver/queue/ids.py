@@ -19,8 +19,13 @@ def make_id(seq: int, chance: int) -> str:
     @param seq: of the task, at most L{SEQ_MAX}.
     @param chance: L{RANDOM_BITS} random bits, from a source that nobody can foretell.
     """
-    text = f"{seq:015x}{chance | 1 << 63:016x}"
-    return f"{text[:8]}-{text[8:12]}-8{text[12:15]}-{text[15:19]}-{text[19:]}"
+    return "%08x-%04x-8%03x-%04x-%012x" % (  # noqa: UP031 - much faster than anything else
+        seq >> 28,
+        seq >> 12 & 0xFFFF,
+        seq & 0xFFF,
+        chance >> 48 | 0x8000,
+        chance & 0xFFFF_FFFF_FFFF,
+    )
 
 
 def seq_of(text: str) -> int:

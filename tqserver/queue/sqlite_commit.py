@@ -139,6 +139,7 @@ class Committer:
 
     def _undo(self) -> None:
         self._ledger.undo()
+        self._steps.undone()
         if self._db is not None and self._db.in_transaction:
             try:
                 self._db.execute("ROLLBACK")
@@ -159,6 +160,7 @@ class Committer:
     def _close(self) -> None:
         """The next step opens the file again."""
         self._ledger.undo()
+        self._steps.undone()
         db, self._db = self._db, None
         if db is not None:
             try:

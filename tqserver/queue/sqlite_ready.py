@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
 from heapq import heappop, heappush
 
 from attrs import define
@@ -15,7 +16,7 @@ from .store import CLAIM_MAX, Claim
 EXPIRED_MAX = 1000
 """Expired tasks that one claim removes on its way; it may give fewer then."""
 
-_READY = rows.SELECT + "WHERE queue = ? AND state = 1 ORDER BY priority, seq"
+_READY = "SELECT seq FROM task WHERE queue = ? AND state = 1 ORDER BY priority, seq"
 
 
 @define(eq=False)
@@ -23,23 +24,26 @@ class _Line:
     """
     The ready tasks of a queue, from the first on.
 
+    @ivar tasks: them, as they are asked for.
     @ivar room: how many may be leased.
     """
 
-    place: Place
-    cursor: sqlite3.Cursor
+    tasks: Generator[Task, None, None]
     room: int
 
 
-def first(db: sqlite3.Connection, ledger: Ledger, claim: Claim, now: int) -> tuple[list[Task], list[Task]]:
+def first(
+    db: sqlite3.Connection, ledger: Ledger, claim: Claim, now: int, recent: rows.Recent
+) -> tuple[list[Task], list[Task]]:
     """
     The first ready tasks of some queues, by priority and then by age, as if all were one.
 
+    @param recent: some tasks that need not be read.
     @return: them, and those that were met on the way and have expired.
     """
     limit = min(claim.limit, CLAIM_MAX)
     lines = [
-        _Line(place, db.execute(_READY, (place.id,)), room)
+        _Line(_ready(db, ledger, place.id, min(limit, room), recent), room)
         for name in dict.fromkeys(claim.queues)
         if (place := ledger.places.get(name)) is not None and (room := _room(place, claim.take))
     ]
@@ -59,8 +63,22 @@ def first(db: sqlite3.Connection, ledger: Ledger, claim: Claim, now: int) -> tup
         line.room -= not claim.take
         advanced = [line]
     for line in lines:
-        line.cursor.close()
+        line.tasks.close()
     return taken, expired
+
+
+def _ready(
+    db: sqlite3.Connection, ledger: Ledger, queue: int, number: int, recent: rows.Recent
+) -> Generator[Task, None, None]:
+    """The ready tasks of a queue, read so many at a time."""
+    cursor = db.execute(_READY, (queue,))
+    try:
+        while seqs := [seq for (seq,) in cursor.fetchmany(number)]:
+            tasks = rows.by_seqs(db, seqs, ledger.names, recent)
+            for seq in seqs:
+                yield tasks[seq]
+    finally:
+        cursor.close()
 
 
 def _room(place: Place, take: bool) -> int:
@@ -78,9 +96,7 @@ def _first(line: _Line, now: int, expired: list[Task]) -> Task | None:
     """The next task of a line, if one may be leased."""
     if line.room <= 0:
         return None
-    name = line.place.queue.name
-    for row in line.cursor:
-        task = rows.task_of(row, name)
+    for task in line.tasks:
         if not task.expires or task.expires > now:
             return task
         expired.append(task)

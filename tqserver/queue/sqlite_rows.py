@@ -7,7 +7,7 @@ Every change is guarded by what the task was when it was decided on (its state a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -58,6 +58,12 @@ class Names(Protocol):
     """Knows the names of queues by their numbers; L{None} for those that were dropped."""
 
     def get(self, id: int, /) -> QueueName | None: ...
+
+
+Recent = Mapping[int, Task]
+"""Tasks as they are in the file, by number, though not all of them."""
+
+_NONE: Recent = {}
 
 
 class ChangedMeanwhile(Exception):
@@ -191,9 +197,15 @@ def _read(rows: Iterable[Row], queues: Names, into: dict[int, Task]) -> None:
             into[row[0]] = task_of(row, queue)
 
 
-def by_seqs(db: sqlite3.Connection, seqs: Sequence[int], queues: Names) -> dict[int, Task]:
-    """The tasks with some numbers, those that there are."""
-    found: dict[int, Task] = {}
+def by_seqs(db: sqlite3.Connection, seqs: Sequence[int], queues: Names, recent: Recent = _NONE) -> dict[int, Task]:
+    """
+    The tasks with some numbers, those that there are.
+
+    @param recent: some that need not be read.
+    """
+    found = {seq: recent[seq] for seq in seqs if seq in recent}
+    if found:
+        seqs = [seq for seq in seqs if seq not in found]
     if len(seqs) == 1:
         _read(db.execute(_BY_SEQ, seqs), queues, found)
     elif seqs:
@@ -201,9 +213,11 @@ def by_seqs(db: sqlite3.Connection, seqs: Sequence[int], queues: Names) -> dict[
     return found
 
 
-def by_ids(db: sqlite3.Connection, tenant: str, ids: Sequence[str], queues: Names) -> dict[str, Task]:
+def by_ids(
+    db: sqlite3.Connection, tenant: str, ids: Sequence[str], queues: Names, recent: Recent = _NONE
+) -> dict[str, Task]:
     """The tasks of a tenant with some ids, those that there are."""
-    made = by_seqs(db, [seq for id in ids if (seq := seq_of(id)) >= 0], queues)
+    made = by_seqs(db, [seq for id in ids if (seq := seq_of(id)) >= 0], queues, recent)
     ours = {task.id: task for task in made.values() if task.queue.tenant == tenant}
     found = {id: ours[id] for id in ids if id in ours}
     missing = [id for id in ids if id not in ours]

@@ -36,12 +36,30 @@ from .store import (
     Swept,
 )
 
+RECENT_MAX = 4096
+"""Tasks that are kept in memory besides, each with a payload of at most L{rows.LARGE_BYTES}."""
+
 CLEARED_MAX = 1000
 """Tasks of dropped queues that are removed at once."""
 
 _OVERDUE = rows.SELECT + "WHERE due > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
 
 _Item = TypeVar("_Item", Finish, Release, Extend)
+
+
+class _Recent(dict[int, Task]):
+    """
+    Small tasks that were changed last, as they are in the file: most tasks are leased and ended soon after they were
+    put, and need not be read for that. What is undone is forgotten with all the others.
+    """
+
+    def keep(self, task: Task) -> None:
+        """A task is like this now."""
+        self.pop(task.seq, None)
+        if len(task.payload) <= rows.LARGE_BYTES and task.result is None and len(task.head) <= rows.LARGE_BYTES:
+            self[task.seq] = task
+            if len(self) > RECENT_MAX:
+                del self[next(iter(self))]
 
 
 @define
@@ -53,6 +71,7 @@ class _Changes:
     """
 
     _ledger: Ledger
+    _recent: _Recent
     tasks: dict[int, Task] = field(factory=dict)
     _updated: list[tuple[Task, Task]] = field(factory=list)
     _removed: list[Task] = field(factory=list)
@@ -70,6 +89,7 @@ class _Changes:
             moved[place] = moved.get(place, 0) - 1
             self._removed.append(was)
             self.tasks.pop(was.seq, None)
+            self._recent.pop(was.seq, None)
             return was
         if now.state is not was.state:
             moved[place] = moved.get(place, 0) - 1
@@ -77,6 +97,7 @@ class _Changes:
             moved[place] = moved.get(place, 0) + 1
         self._updated.append((was, now))
         self.tasks[was.seq] = now
+        self._recent.keep(now)
         return now
 
     def make(self, db: sqlite3.Connection) -> None:
@@ -105,6 +126,11 @@ class Steps:
         self._clock = clock
         self._bits = bits
         self._tasks_max = tasks_max
+        self._recent = _Recent()
+
+    def undone(self) -> None:
+        """What was done is undone."""
+        self._recent.clear()
 
     # Queues.
 
@@ -127,6 +153,7 @@ class Steps:
         if place is None:
             return False
         self._ledger.drop(self.db, place)
+        self._recent.clear()
         if len(self._ledger.dropped) == 1:
             self._ledger.clear(self.db, CLEARED_MAX)
         return True
@@ -158,7 +185,9 @@ class Steps:
                     answers.append(Created(earlier, replay=True))
                     continue
             if new.id:
-                if (new.queue.tenant, new.id) in chosen or rows.by_ids(db, new.queue.tenant, [new.id], ledger.names):
+                if (new.queue.tenant, new.id) in chosen or rows.by_ids(
+                    db, new.queue.tenant, [new.id], ledger.names, self._recent
+                ):
                     answers.append(Refusal.EXISTS)
                     continue
                 chosen.add((new.queue.tenant, new.id))
@@ -169,6 +198,7 @@ class Steps:
             if remembered:
                 keys[place.id, new.key] = task
                 db.execute("UPDATE task SET key = NULL WHERE queue = ? AND key = ?", (place.id, new.key))
+            self._recent.keep(task)
             made.append(rows.row_of(task, new, place.id, remembered))
             if len(task.payload) > rows.LARGE_BYTES:
                 large.append((seq, task.payload))
@@ -184,8 +214,8 @@ class Steps:
     def claim(self, claim: Claim) -> list[Task]:
         """See L{IStore}."""
         now = self._clock()
-        taken, expired = first(self.db, self._ledger, claim, now)
-        changes = _Changes(self._ledger)
+        taken, expired = first(self.db, self._ledger, claim, now, self._recent)
+        changes = _Changes(self._ledger, self._recent)
         for task in expired:
             changes.put(task, None)
         if claim.take:
@@ -200,6 +230,7 @@ class Steps:
             rows.lease(self.db, taken)
             moved: dict[QueueName, int] = {}
             for task in taken:
+                self._recent.keep(task)
                 moved[task.queue] = moved.get(task.queue, 0) + 1
             for name, number in moved.items():
                 place = self._ledger.places[name]
@@ -239,7 +270,7 @@ class Steps:
     def _holding(self, items: Sequence[_Item], after: Callable[[_Item, Task, int], Task | None]) -> list[Outcome]:
         """What becomes of leased tasks, if they are leased as is believed."""
         now = self._clock()
-        changes = _Changes(self._ledger)
+        changes = _Changes(self._ledger, self._recent)
         seqs = self._find([each.held for each in items], changes)
         outcomes: list[Outcome] = []
         for each, seq in zip(items, seqs, strict=True):
@@ -255,14 +286,16 @@ class Steps:
     def _find(self, helds: Sequence[Held], changes: _Changes) -> list[int]:
         """Look leased tasks up; gives the number of each, -1 for what there is not."""
         names = self._ledger.names
-        changes.tasks = rows.by_seqs(self.db, [seq_of(held.lease) for held in helds if not held.id], names)
+        changes.tasks = rows.by_seqs(
+            self.db, [seq_of(held.lease) for held in helds if not held.id], names, self._recent
+        )
         ids: dict[str, list[str]] = {}
         for held in helds:
             if held.id:
                 ids.setdefault(held.tenant, []).append(held.id)
         seqs: dict[tuple[str, str], int] = {}
         for tenant, some in ids.items():
-            for task in rows.by_ids(self.db, tenant, some, names).values():
+            for task in rows.by_ids(self.db, tenant, some, names, self._recent).values():
                 changes.tasks[task.seq] = task
                 seqs[tenant, task.id] = task.seq
         return [seqs.get((held.tenant, held.id), -1) if held.id else seq_of(held.lease) for held in helds]
@@ -270,8 +303,8 @@ class Steps:
     def requeue(self, tenant: str, ids: Sequence[str]) -> list[Outcome]:
         """See L{IStore}."""
         now = self._clock()
-        changes = _Changes(self._ledger)
-        found = rows.by_ids(self.db, tenant, ids, self._ledger.names)
+        changes = _Changes(self._ledger, self._recent)
+        found = rows.by_ids(self.db, tenant, ids, self._ledger.names, self._recent)
         outcomes: list[Outcome] = []
         for id in ids:
             task = found.get(id)
@@ -287,8 +320,8 @@ class Steps:
 
     def remove(self, tenant: str, ids: Sequence[str]) -> list[Outcome]:
         """See L{IStore}."""
-        changes = _Changes(self._ledger)
-        found = rows.by_ids(self.db, tenant, ids, self._ledger.names)
+        changes = _Changes(self._ledger, self._recent)
+        found = rows.by_ids(self.db, tenant, ids, self._ledger.names, self._recent)
         outcomes: list[Outcome] = []
         for id in ids:
             task = found.pop(id, None)
@@ -311,6 +344,8 @@ class Steps:
             seqs = [seq for seq, its in found if its is state]
             if seqs:
                 rows.delete_seqs(self.db, seqs, state)
+                for seq in seqs:
+                    self._recent.pop(seq, None)
                 self._ledger.count(place, state, -len(seqs))
                 if state is State.LEASED and place.queue.policy.leased_max:
                     self._ledger.ready(place)
@@ -319,7 +354,7 @@ class Steps:
     def sweep(self) -> Swept:
         """See L{IStore}."""
         now = self._clock()
-        changes = _Changes(self._ledger)
+        changes = _Changes(self._ledger, self._recent)
         expired: list[Task] = []
         ready = removed = 0
         orphans: list[tuple[int]] = []
