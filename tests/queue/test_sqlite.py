@@ -324,6 +324,13 @@ class FaultTests(SqliteCase):
         fault = self.fault(self.store.create(self.new()))
         self.assertEqual(fault.reason, "The file of the queues is locked by another program.")
         self.unchanged(*tasks)
+        self.store.writing.pause()
+        answers = [self.store.create(self.new()) for _ in range(3)]
+        faults = self.store.stats.faults
+        self.store.writing.resume()
+        for answer in answers:
+            self.fault(answer)
+        self.assertEqual(self.store.stats.faults, faults + 1, "all of a batch wait for it once")
         other.execute("ROLLBACK")
         other.close()
         self.unchanged(*tasks, *self.put(b"b"))
@@ -345,6 +352,7 @@ class FaultTests(SqliteCase):
     def test_file_is_another(self) -> None:
         """If the file is replaced by another (a backup), nothing is written to the old; the other is taken."""
         self.put(b"a")
+        self.page(State.READY)
         shutil.copy(self.store.path, self.store.path + ".backup")
         wal = self.store.path + "-wal"
         shutil.copy(wal, wal + ".backup")
@@ -355,6 +363,7 @@ class FaultTests(SqliteCase):
         self.clock.advance(PROBE_S)
         self.assertIsNone(self.store.fault)
         self.assertCounts(ready=1)
+        self.assertEqual(self.payloads(self.page(State.READY).tasks), [b"a"])
 
     def test_damaged(self) -> None:
         """A file that is none is not touched, and said to be damaged."""

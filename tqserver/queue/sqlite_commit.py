@@ -90,6 +90,7 @@ class Committer:
         self._stats = stats
         self._db: sqlite3.Connection | None = None
         self._look = 0
+        self._begun = False
 
     def serve(self, works: Sequence[Work]) -> tuple[Answers, Told]:
         """Do a batch; see L{Lane<tqserver.queue.sqlite_writer.Lane>}."""
@@ -107,12 +108,12 @@ class Committer:
         except Exception as error:
             self._undo()
             fault = fault_of(error, self._file.path)
-            if len(works) == 1 or isinstance(fault, BrokenFault):
+            if len(works) == 1 or isinstance(fault, BrokenFault) or not self._begun:
                 return self._failed(works, error, told), told
             answers = []
             for work in works:
-                if isinstance(told.fault, BrokenFault):
-                    answers += self._failed([work], told.fault, told)
+                if self._db is None:  # It broke meanwhile.
+                    answers += self._failed([work], told.fault or error, told)
                     continue
                 try:
                     answers += self._transaction(self._db, [work], told)
@@ -122,7 +123,9 @@ class Committer:
         return answers, told
 
     def _transaction(self, db: sqlite3.Connection, works: Sequence[Work], told: Told) -> Answers:
+        self._begun = False
         db.execute("BEGIN IMMEDIATE")
+        self._begun = True
         answers: Answers = []
         for work in works:
             try:
@@ -182,7 +185,7 @@ class Committer:
                 return self._clear(db)
             self._look -= 1
             return self._look <= 0 and self._free(db)
-        except sqlite3.Error as error:
+        except Exception as error:
             _log.warn("cannot tidy {path} up: {error}", path=self._file.path, error=error)
             self._undo()
             self._look = LOOK_EVERY

@@ -47,6 +47,7 @@ SQLITE_LEAST = (3, 37)
 class QueueFile:
     """
     @ivar path: of the file.
+    @ivar opened: how often it has been opened; whoever has it open from before has another file, perhaps.
     @ivar lost: whether another process has taken the data directory, which must not happen.
     """
 
@@ -56,6 +57,7 @@ class QueueFile:
         @param file_bytes_max: how large the file may become; 0 is no limit but the disk's.
         """
         self.path = os.path.join(os.path.abspath(directory), FILE_NAME)
+        self.opened = 0
         self.lost = False
         self._synchronous = "FULL" if durability == "disk" else "NORMAL"
         self._file_bytes_max = file_bytes_max
@@ -102,6 +104,7 @@ class QueueFile:
             db.close()
             raise
         self._identity = (status.st_dev, status.st_ino)
+        self.opened += 1
         return db
 
     def read(self) -> sqlite3.Connection:

@@ -44,6 +44,7 @@ class Reader:
     def __init__(self, file: QueueFile) -> None:
         self._file = file
         self._db: sqlite3.Connection | None = None
+        self._opened = 0
 
     def serve(self, works: Sequence[Work]) -> tuple[Answers, StoreFault | None]:
         """Do some steps, each by itself; see L{Lane<tqserver.queue.sqlite_writer.Lane>}."""
@@ -64,7 +65,10 @@ class Reader:
 
     def _look(self, what: Callable[[sqlite3.Connection], _T]) -> _T:
         """Look at one moment of the file."""
+        if self._opened != self._file.opened:
+            self.close()
         if self._db is None:
+            self._opened = self._file.opened
             self._db = self._file.read()
         db = self._db
         db.execute("BEGIN")

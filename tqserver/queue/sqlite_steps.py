@@ -55,11 +55,12 @@ class _Recent(dict[int, Task]):
 
     def keep(self, task: Task) -> None:
         """A task is like this now."""
-        self.pop(task.seq, None)
-        if len(task.payload) <= rows.LARGE_BYTES and task.result is None and len(task.head) <= rows.LARGE_BYTES:
-            self[task.seq] = task
-            if len(self) > RECENT_MAX:
-                del self[next(iter(self))]
+        if len(task.payload) > rows.LARGE_BYTES or task.result is not None or len(task.head) > rows.LARGE_BYTES:
+            self.pop(task.seq, None)
+            return
+        self[task.seq] = task
+        if len(self) > RECENT_MAX:
+            del self[next(iter(self))]
 
 
 @define
