@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.queue.chances import STOCK_BYTES, Chances
+from tqserver.queue.chances import STOCK, Chances
 from tqserver.queue.memory import MemoryStore
 from tqserver.queue.model import NewTask, State
 from tqserver.queue.store import FullFault
@@ -77,7 +77,7 @@ class ChancesTests(SynchronousTestCase):
     def test_they_differ(self) -> None:
         """They are of the size that is asked for, and never come again, over many stocks."""
         chances = Chances()
-        numbers = [chances.getrandbits(62) for _ in range(STOCK_BYTES)]
+        numbers = [chances.getrandbits(62) for _ in range(STOCK * 5)]
         self.assertEqual(len(set(numbers)), len(numbers))
         self.assertTrue(max(numbers) < 1 << 62)
         self.assertTrue(max(numbers) >> 61)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from typing import Any
 
-STOCK_BYTES = 4096
-"""Had from the kernel at once: a system call for each number costs more than all the rest of an id."""
+STOCK = 512
+"""Numbers that are had from the kernel at once: a system call for each costs more than all the rest of an id."""
+
+_NUMBERS = struct.Struct(f"{STOCK}Q")
 
 
 class Chances(random.SystemRandom):
@@ -17,17 +20,14 @@ class Chances(random.SystemRandom):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stock = b""
-        self._used = 0
+        self._stock: list[int] = []
 
     def getrandbits(self, k: int) -> int:
         """So many random bits, up to 64."""
-        used = self._used
-        if used >= len(self._stock):
-            self._stock = os.urandom(STOCK_BYTES)
-            used = 0
-        self._used = used + 8
-        return int.from_bytes(self._stock[used : used + 8], "big") >> (64 - k)
+        stock = self._stock
+        if not stock:
+            stock.extend(_NUMBERS.unpack(os.urandom(_NUMBERS.size)))
+        return stock.pop() >> (64 - k)
 
     def random(self) -> float:
         """A number from [0, 1)."""
