@@ -1,0 +1,122 @@
+"""
+A service as whatever carries exchanges sees it: everything that is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ...errors import ClientFault, Fault, ServerFault
+from ...http1.exchange import ServerExchange
+from ...http1.head import Headers
+from .answer import Answer, Shape, refusal
+from .call import Call, too_large
+from .routes import Route, Routes, Row
+
+_log = Logger()
+
+Admit = Callable[[ServerExchange, bytes], None]
+"""
+Is asked before anything else, with the path. It may add to the headers of the response.
+
+@raise Fault: the client may not.
+"""
+
+
+class Api:
+    """
+    A service.
+
+    @ivar faults: how many requests were answered with 500, which is always a mistake of ours.
+    """
+
+    def __init__(self, name: str, rows: Iterable[Row], shape: Shape, admit: Admit | None = None) -> None:
+        """
+        @param name: for the log.
+        @param shape: of its errors.
+        """
+        self.name = name
+        self.faults = 0
+        self._routes = Routes(rows)
+        self._shape = shape
+        self._admit = admit
+
+    def __call__(self, exchange: ServerExchange, path: bytes) -> None:
+        """
+        Serve a request.
+
+        @param path: below the root of the service, as it was sent.
+        """
+        try:
+            if self._admit is not None:
+                self._admit(exchange, path)
+            found = self._routes.find(path)
+            if found is None:
+                raise ClientFault("There is nothing here.", status=404)
+            place, arguments = found
+            head = exchange.head
+            route = place.methods.get(head.method)
+            if route is None:
+                fault = ClientFault("That cannot be done here.", status=405)
+                self.refuse(exchange, fault, [(b"Allow", place.allow)])
+                return
+            call = Call(self, exchange, route, arguments)
+            length = head.content_length
+            if route.body_bytes_max and length != 0:
+                if length is not None and length > route.body_bytes_max:
+                    raise too_large(route.body_bytes_max)
+                exchange.receive(call)
+                return
+        except Fault as fault:
+            self.refuse(exchange, fault)
+            return
+        except Exception:
+            self._mistake(exchange)
+            return
+        self.run(call, route)
+
+    def run(self, call: Call, route: Route) -> None:
+        """Answer a request that is all here."""
+        exchange = call.exchange
+        try:
+            answer = route.act(call)
+        except Fault as fault:
+            self.refuse(exchange, fault)
+            return
+        except Exception:
+            self._mistake(exchange)
+            return
+        if type(answer) is tuple:
+            exchange.answer(*answer)
+            return
+        assert isinstance(answer, Deferred)
+        answer.addCallbacks(self._answered, self._failed, (exchange,), errbackArgs=(exchange,))
+        if not answer.called:
+            exchange.when_over(answer.cancel)
+
+    def refuse(self, exchange: ServerExchange, fault: Fault, headers: Headers | None = None) -> None:
+        """Answer a request with a fault."""
+        if not exchange.over and not exchange.status:
+            exchange.answer(*refusal(self._shape, fault, headers))
+
+    def _answered(self, answer: Answer, exchange: ServerExchange) -> None:
+        exchange.answer(*answer)
+
+    def _failed(self, failure: Failure, exchange: ServerExchange) -> None:
+        if isinstance(failure.value, Fault):
+            self.refuse(exchange, failure.value)
+        elif not failure.check(CancelledError):
+            self._mistake(exchange, failure)
+
+    def _mistake(self, exchange: ServerExchange, failure: Failure | None = None) -> None:
+        """Something of ours has gone wrong."""
+        self.faults += 1
+        head = exchange.head
+        _log.failure(
+            "{api}: {method!r} {path!r}", failure or Failure(), api=self.name, method=head.method, path=head.path
+        )
+        self.refuse(exchange, ServerFault("Something went wrong on our side.", status=500))
