@@ -382,6 +382,11 @@ class MemoryStore:
         ]
         return succeed(Page(tuple(tasks[:limit]), tasks[limit].seq if len(tasks) > limit else 0))
 
+    def everything(self, queue: QueueName) -> list[Task]:
+        """All tasks of a queue as they are now, oldest first."""
+        held = self._held.get(queue)
+        return [self._tasks[seq] for seq in held.seqs] if held is not None else []
+
     # Inside.
 
     def _find(self, tenant: str, id: str) -> Task | None:

@@ -1,0 +1,231 @@
+"""
+TQS, the tiny queue service: JSON over HTTP, messages with visibility timeouts.
+
+Its messages are tasks of the tenant L{LOCAL} that are not kept when they are done, vanish when their retention is over,
+and become visible again at once when their lease ends.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from ... import __version__
+from ...errors import ClientFault, ServerFault
+from ...http1.exchange import ServerExchange
+from ..model import LOCAL, QueueName, Task
+from ..store import Clock, Created, Finish, Held, IStore, Outcome, Refusal
+from ..waiting import Waiting
+from . import tqs_answers as answers
+from . import tqs_fields as fields
+from .answer import NOTHING, Answer, json_answer, json_error, plain_answer
+from .call import Call
+from .frame import Api
+from .routes import Row
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+"""Of a request: a hundred of the largest usual messages, with every character escaped, are a third of it."""
+
+NAME_BYTES_MAX = 4 * 1024
+LEASES_BYTES_MAX = 64 * 1024
+
+BODY_CHARS_MAX = 4096
+"""Of a message's body, unless more is allowed."""
+
+QUEUES_MAX = 10_000
+"""Queues that clients may make."""
+
+COUNT_MAX = 100
+LEASE_S = 30
+LEASE_S_MIN = 5
+LEASE_S_MAX = 43_200
+WAIT_S_MAX = 60
+
+_OPEN = frozenset([b"/", b"/version"])
+"""Paths that anybody may see."""
+
+_SCHEMES = (b"token", b"bearer")
+_FIELDS = (b"authorization", b"authentication")
+"""Header fields with a token. The second is what the first clients sent."""
+
+_FORMATS = ("", "json", "telegraf")
+
+HOME = "TQS, a tiny queue service: /queues, /statistics, /version\n"
+
+
+class TQS:
+    """The service."""
+
+    def __init__(
+        self,
+        store: IStore,
+        waiting: Waiting,
+        clock: Clock,
+        *,
+        api_token: str | None = None,
+        body_chars_max: int = BODY_CHARS_MAX,
+        metrics: Callable[[Call], Answer] | None = None,
+    ) -> None:
+        """
+        @param api_token: what clients have to know; L{None}: nothing.
+        @param body_chars_max: of a message's body.
+        @param metrics: what the process has to say about itself, where that is seen here.
+        """
+        self._store = store
+        self._waiting = waiting
+        self._clock = clock
+        self._token = api_token.encode() if api_token else b""
+        self._body_chars_max = body_chars_max
+        rows = [
+            Row("GET HEAD", "/", lambda call: plain_answer(HOME)),
+            Row("GET HEAD", "/version", self._version),
+            Row("GET HEAD", "/queues", self._queues),
+            Row("POST", "/queues", self._make, NAME_BYTES_MAX),
+            Row("DELETE", "/queues/*", self._drop),
+            Row("POST", "/queues/*", self._put, BODY_BYTES_MAX),
+            Row("GET", "/queues/*", self._get),
+            Row("DELETE", "/queues/*/leases", self._finish_all, LEASES_BYTES_MAX),
+            Row("DELETE", "/queues/*/leases/*", self._finish),
+            Row("GET HEAD", "/queues/*/statistics", self._statistics),
+            Row("GET HEAD", "/statistics", self._all_statistics),
+        ]
+        if metrics is not None:
+            rows.append(Row("GET HEAD", "/metrics", metrics))
+        self.api = Api("tqs", rows, json_error, self._admit if self._token else None)
+
+    def _admit(self, exchange: ServerExchange, path: bytes) -> None:
+        """Whether a client knows the token."""
+        if path in _OPEN:
+            return
+        for name, value in exchange.head.headers:
+            if name in _FIELDS:
+                scheme, _, token = value.partition(b" ")
+                if scheme.lower() in _SCHEMES and hmac.compare_digest(token.strip(), self._token):
+                    return
+        exchange.response_headers = [*exchange.response_headers, (b"WWW-Authenticate", b"Bearer")]
+        raise ClientFault("The token is missing or wrong.", status=401)
+
+    def _version(self, call: Call) -> Answer:
+        return json_answer({"branch": "", "tag": __version__, "commit": ""})
+
+    # Queues.
+
+    def _queues(self, call: Call) -> Answer:
+        return json_answer(answers.queues(queue for queue in self._store.queues.values() if queue.name.tenant == LOCAL))
+
+    def _make(self, call: Call) -> Deferred[Answer]:
+        name = fields.queue_name(call.body)
+        if name not in self._store.queues and len(self._store.queues) >= QUEUES_MAX:
+            raise ServerFault(f"There are {QUEUES_MAX} queues already.")
+        return self._store.define(name).addCallback(_made)
+
+    def _drop(self, call: Call) -> Deferred[Answer]:
+        return self._store.drop(self._known(call)).addCallback(_dropped)
+
+    def _known(self, call: Call) -> QueueName:
+        """
+        The queue that a path names.
+
+        @raise ClientFault: there is none.
+        """
+        name = QueueName(LOCAL, call.arguments[0])
+        if name not in self._store.queues:
+            raise _unknown_queue()
+        return name
+
+    # Messages.
+
+    def _put(self, call: Call) -> Answer | Deferred[Answer]:
+        tasks = fields.tasks(call.body, self._known(call), self._clock(), self._body_chars_max)
+        if not tasks:
+            return NOTHING
+        return self._store.create(tasks).addCallback(_put)
+
+    def _get(self, call: Call) -> Deferred[Answer]:
+        name = self._known(call)
+        query = call.query()
+        if "visibility_timeout" not in query and "visibilty_timeout" in query:
+            query["visibility_timeout"] = query["visibilty_timeout"]
+        lease_s = fields.number(query, "visibility_timeout", LEASE_S, LEASE_S_MIN, LEASE_S_MAX)
+        take = fields.flag(query, "delete")
+        claim = self._waiting.claim(
+            (name,),
+            limit=fields.number(query, "message_count", 1, 1, COUNT_MAX),
+            lease_ms=lease_s * 1000,
+            wait_s=fields.number(query, "wait_time", 0, 0, WAIT_S_MAX),
+            take=take,
+        )
+        if take:
+            return claim.addCallback(_taken)
+        return claim.addCallback(_leased, lease_s)
+
+    def _finish(self, call: Call) -> Deferred[Answer]:
+        name = self._known(call)
+        return self._store.finish([_finish(name, call.arguments[1])]).addCallback(_finished)
+
+    def _finish_all(self, call: Call) -> Deferred[Answer]:
+        """Ours: a hundred at once, so that whoever gets a hundred need not come a hundred times."""
+        name = self._known(call)
+        leases = fields.leases(call.body)
+        return self._store.finish([_finish(name, lease) for lease in leases]).addCallback(_finished_all, leases)
+
+    # Statistics.
+
+    def _statistics(self, call: Call) -> Answer:
+        return json_answer(answers.statistics(self._store.counts(self._known(call))))
+
+    def _all_statistics(self, call: Call) -> Answer:
+        form = call.query().get("format", "")
+        if form not in _FORMATS:
+            raise ClientFault("format is neither json nor telegraf.")
+        names = [name for name in self._store.queues if name.tenant == LOCAL]
+        if form == "telegraf":
+            return json_answer([answers.statistics(self._store.counts(name), name.name) for name in names])
+        return json_answer({name.name: answers.statistics(self._store.counts(name)) for name in names})
+
+
+def _unknown_queue() -> ClientFault:
+    return ClientFault("There is no such queue.", status=404)
+
+
+def _made(new: bool) -> Answer:
+    if not new:
+        raise ClientFault("There is a queue with that name.", status=409)
+    return NOTHING
+
+
+def _dropped(known: bool) -> Answer:
+    if not known:
+        raise _unknown_queue()
+    return NOTHING
+
+
+def _put(created: list[Created | Refusal]) -> Answer:
+    if isinstance(created[0], Refusal):
+        raise _unknown_queue()  # It was removed meanwhile.
+    return NOTHING
+
+
+def _leased(tasks: list[Task], lease_s: int) -> Answer:
+    return json_answer(answers.leased(tasks, lease_s))
+
+
+def _taken(tasks: list[Task]) -> Answer:
+    return json_answer(answers.taken(tasks))
+
+
+def _finish(queue: QueueName, lease: str) -> Finish:
+    return Finish(Held(queue.tenant, lease=lease.lower() or "-", queue=queue.name))
+
+
+def _finished(outcomes: list[Outcome]) -> Answer:
+    if isinstance(outcomes[0], Refusal):
+        raise ClientFault("There is no such lease, or it has ended.", status=404)
+    return NOTHING
+
+
+def _finished_all(outcomes: list[Outcome], leases: list[str]) -> Answer:
+    unknown = [lease for lease, outcome in zip(leases, outcomes, strict=True) if isinstance(outcome, Refusal)]
+    return json_answer({"deleted": len(leases) - len(unknown), "unknown": unknown})
