@@ -1,24 +1,25 @@
 """
 A queue as a process: C{python -m tqserver.queue --launch FD}, started by the supervisor for a worker of type queue; or
-alone, C{python -m tqserver.queue --config FILE}.
+alone, by hand, see L{tqserver.queue.options}.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..config.load import load_queue
-from ..errors import ConfigFault
+from ..config.queue_model import ApiListen, ApiName
+from ..errors import Fault
 from ..plane.queue_launch import QueueLaunch, read_launch
 from ..uv.child import choose_reactor, log_to_stderr, raise_descriptors, rarely_look_for_garbage
+from .options import Started, read_options
 
 if TYPE_CHECKING:
     from .service import QueueService
+    from .tls import Wrap
 
 SIGNALS = {"TERM": "stop", "INT": "stop", "USR1": "hush"}
 """What signals ask of the service; the supervisor sends the first and the last."""
@@ -26,24 +27,15 @@ SIGNALS = {"TERM": "stop", "INT": "stop", "USR1": "hush"}
 
 def main(arguments: list[str]) -> None:
     """Run until a signal says otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m tqserver.queue")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--launch", type=int, metavar="FD", help="descriptor of what the supervisor tells; not for people")
-    how.add_argument("--config", metavar="FILE", help="a YAML file with the keys of a queue, to run without a server")
-    options = parser.parse_args(arguments)
-    if options.launch is not None:
-        launch = read_launch(options.launch)
-    else:
-        try:
-            launch = QueueLaunch(settings=load_queue(options.config))
-        except ConfigFault as fault:
-            parser.exit(1, f"{fault}\n")
-        if not launch.settings.apis.listeners:
-            parser.exit(1, f"{options.config}: no service has a listen: who could reach it? (see apis.tqs.listen)\n")
+    started = read_options(arguments, os.environ)
+    supervised = started.launch is not None
+    launch = read_launch(started.launch) if started.launch is not None else QueueLaunch(settings=started.settings)
+    wrap = None if supervised else _tls(started)
 
     choose_reactor()
     from twisted.internet import reactor
 
+    from .assembly import assemble
     from .service import QueueService
 
     log_to_stderr()
@@ -57,11 +49,27 @@ def main(arguments: list[str]) -> None:
         reactor.callLater(0, reactor.stop)
 
     service = QueueService(reactor, finished)
+    assemble(service, launch.settings, reactor)
     obey(reactor, service)
-    reactor.callWhenRunning(service.start, lambda: listen(service, launch, os.environ))
+    begin = (
+        (lambda: listen(service, launch, os.environ)) if supervised else (lambda: listen_alone(service, launch, wrap))
+    )
+    reactor.callWhenRunning(service.start, begin)
     rarely_look_for_garbage()
     reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
     sys.exit(any(failed))
+
+
+def _tls(started: Started) -> Wrap | None:
+    """What speaks TLS, if that is wanted."""
+    if not started.tls_cert:
+        return None
+    from .tls import tls_around
+
+    try:
+        return tls_around(started.tls_cert, started.tls_key)
+    except Fault as fault:
+        sys.exit(fault.reason)
 
 
 def obey(reactor: Any, service: QueueService) -> None:
@@ -73,19 +81,28 @@ def obey(reactor: Any, service: QueueService) -> None:
 
 
 def listen(service: QueueService, launch: QueueLaunch, environ: Mapping[str, str]) -> None:
-    """Listen: where every worker does, and where the services have listeners of their own."""
+    """Listen where every worker does, and where the services have listeners of their own."""
     if path := environ.get("WORKER_SOCKET"):
         service.listen_unix(path)
     elif number := environ.get("WORKER_PORT"):
         service.listen_tcp(int(number), "127.0.0.1")
     for listener in launch.listeners:
         service.adopt(listener.fd, listener.api)
-    if not launch.front:
-        for api, where in launch.settings.apis.listeners:
-            if where.unix is not None:
-                service.listen_unix(where.unix, api)
-            else:
-                service.listen_tcp(where.port, where.address, api)
+
+
+def listen_alone(service: QueueService, launch: QueueLaunch, wrap: Wrap | None) -> None:
+    """Listen where the services are to be, and say where that is."""
+    for api, where in launch.settings.apis.listeners:
+        print(f"{api} listens at {_listen(service, api, where, wrap)}", file=sys.stderr, flush=True)
+
+
+def _listen(service: QueueService, api: ApiName, where: ApiListen, wrap: Wrap | None) -> str:
+    if where.unix is not None:
+        service.listen_unix(where.unix, api)
+        return where.unix
+    port = service.listen_tcp(where.port, where.address, api, wrap)
+    host = f"[{where.address}]" if ":" in where.address else where.address
+    return f"{'http' if wrap is None else 'https'}://{host}:{port}"
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class QueueService:
 
     # What it is made of.
 
-    def mount(self, api: ApiName, serve: Serve) -> None:
+    def mount(self, api: str, serve: Serve) -> None:
         """Offer a service: at the root of its own listeners, and below its name on the worker's address."""
         self._apis[api] = serve
 
@@ -198,13 +198,19 @@ class QueueService:
         """
         self._ports.append(self._reactor.listenUNIX(path, self._factory(api), backlog=BACKLOG, mode=0o600))
 
-    def listen_tcp(self, port: int, host: str, api: str = "") -> None:
+    def listen_tcp(self, port: int, host: str, api: str = "", wrap: Callable[[Any], Any] | None = None) -> int:
         """
         Listen at a port.
 
         @param api: the one service that is there, at the root; empty for the worker's address.
+        @param wrap: puts something around the factory of connections, such as TLS.
+        @return: the port, if it was to be any.
         """
-        self._ports.append(self._reactor.listenTCP(port, self._factory(api), backlog=BACKLOG, interface=host))
+        factory: Any = self._factory(api)
+        if wrap is not None:
+            factory = wrap(factory)
+        self._ports.append(self._reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host))
+        return int(self._ports[-1].getHost().port)
 
     def adopt(self, fd: int, api: ApiName) -> None:
         """

@@ -56,7 +56,11 @@ HOME = "TQS, a tiny queue service: /queues, /statistics, /version\n"
 
 
 class TQS:
-    """The service."""
+    """
+    The service.
+
+    @ivar operations: how many messages were put, leased, taken, and how many leases ended well.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class TQS:
         @param body_chars_max: of a message's body.
         @param metrics: what the process has to say about itself, where that is seen here.
         """
+        self.operations = {"put": 0, "leased": 0, "taken": 0, "finished": 0}
         self._store = store
         self._waiting = waiting
         self._clock = clock
@@ -141,7 +146,7 @@ class TQS:
         tasks = fields.tasks(call.body, self._known(call), self._clock(), self._body_chars_max)
         if not tasks:
             return NOTHING
-        return self._store.create(tasks).addCallback(_put)
+        return self._store.create(tasks).addCallback(self._stored)
 
     def _get(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
@@ -158,18 +163,44 @@ class TQS:
             take=take,
         )
         if take:
-            return claim.addCallback(_taken)
-        return claim.addCallback(_leased, lease_s)
+            return claim.addCallback(self._taken)
+        return claim.addCallback(self._leased, lease_s)
+
+    def _stored(self, created: list[Created | Refusal]) -> Answer:
+        if isinstance(created[0], Refusal):
+            raise _unknown_queue()  # It was removed meanwhile.
+        self.operations["put"] += len(created)
+        return NOTHING
+
+    def _leased(self, tasks: list[Task], lease_s: int) -> Answer:
+        self.operations["leased"] += len(tasks)
+        return json_answer(answers.leased(tasks, lease_s))
+
+    def _taken(self, tasks: list[Task]) -> Answer:
+        self.operations["taken"] += len(tasks)
+        return json_answer(answers.taken(tasks))
 
     def _finish(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
-        return self._store.finish([_finish(name, call.arguments[1])]).addCallback(_finished)
+        return self._store.finish([_finish(name, call.arguments[1])]).addCallback(self._finished)
 
     def _finish_all(self, call: Call) -> Deferred[Answer]:
         """Ours: a hundred at once, so that whoever gets a hundred need not come a hundred times."""
         name = self._known(call)
         leases = fields.leases(call.body)
-        return self._store.finish([_finish(name, lease) for lease in leases]).addCallback(_finished_all, leases)
+        return self._store.finish([_finish(name, lease) for lease in leases]).addCallback(self._finished_all, leases)
+
+    def _finished(self, outcomes: list[Outcome]) -> Answer:
+        if isinstance(outcomes[0], Refusal):
+            raise ClientFault("There is no such lease, or it has ended.", status=404)
+        self.operations["finished"] += 1
+        return NOTHING
+
+    def _finished_all(self, outcomes: list[Outcome], leases: list[str]) -> Answer:
+        unknown = [lease for lease, outcome in zip(leases, outcomes, strict=True) if isinstance(outcome, Refusal)]
+        deleted = len(leases) - len(unknown)
+        self.operations["finished"] += deleted
+        return json_answer({"deleted": deleted, "unknown": unknown})
 
     # Statistics.
 
@@ -202,30 +233,5 @@ def _dropped(known: bool) -> Answer:
     return NOTHING
 
 
-def _put(created: list[Created | Refusal]) -> Answer:
-    if isinstance(created[0], Refusal):
-        raise _unknown_queue()  # It was removed meanwhile.
-    return NOTHING
-
-
-def _leased(tasks: list[Task], lease_s: int) -> Answer:
-    return json_answer(answers.leased(tasks, lease_s))
-
-
-def _taken(tasks: list[Task]) -> Answer:
-    return json_answer(answers.taken(tasks))
-
-
 def _finish(queue: QueueName, lease: str) -> Finish:
     return Finish(Held(queue.tenant, lease=lease.lower() or "-", queue=queue.name))
-
-
-def _finished(outcomes: list[Outcome]) -> Answer:
-    if isinstance(outcomes[0], Refusal):
-        raise ClientFault("There is no such lease, or it has ended.", status=404)
-    return NOTHING
-
-
-def _finished_all(outcomes: list[Outcome], leases: list[str]) -> Answer:
-    unknown = [lease for lease, outcome in zip(leases, outcomes, strict=True) if isinstance(outcome, Refusal)]
-    return json_answer({"deleted": len(leases) - len(unknown), "unknown": unknown})

@@ -106,6 +106,11 @@ class ZapQ:
     def __len__(self) -> int:
         return len(self._store)
 
+    @property
+    def operations(self) -> dict[str, int]:
+        """How often it did what."""
+        return {"put": self.enqueues, "taken": self.dequeues_ok, "taken_none": self.dequeues_empty}
+
     # Messages.
 
     def _enqueue(self, call: Call) -> Deferred[Answer]:

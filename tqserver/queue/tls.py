@@ -1,0 +1,59 @@
+"""
+TLS in front of a service that listens by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from ..errors import ServerFault
+
+Wrap = Callable[[Any], Any]
+"""Puts something around a factory of connections."""
+
+
+def tls_around(cert: str, key: str) -> Wrap:
+    """
+    Have a factory speak TLS 1.2 or later.
+
+    @param cert: path of the certificate with its chain, PEM.
+    @param key: path of its key, PEM.
+    @raise ServerFault: they cannot be used.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    try:
+        context.use_certificate_chain_file(cert)
+        context.use_privatekey_file(key)
+        context.check_privatekey()
+        with open(cert, "rb") as cert_file, open(key, "rb") as key_file:
+            options = _options(cert_file.read(), key_file.read())
+    except (OSError, SSL.Error, ValueError) as error:
+        raise ServerFault(f"{cert} and {key} are no certificate with its key: {_reason(error)}")
+    return lambda factory: TLSMemoryBIOFactory(options, False, factory)
+
+
+def _options(cert: bytes, key: bytes) -> CertificateOptions:
+    from OpenSSL.crypto import FILETYPE_PEM, load_certificate, load_privatekey
+
+    mark = b"-----BEGIN CERTIFICATE-----"
+    chain = [load_certificate(FILETYPE_PEM, mark + part) for part in cert.split(mark)[1:]]
+    return CertificateOptions(
+        privateKey=load_privatekey(FILETYPE_PEM, key, b""),
+        certificate=chain[0],
+        extraCertChain=chain[1:],
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    reasons = error.args[0] if error.args else ""
+    if isinstance(reasons, list):
+        return "; ".join(str(each[-1]) for each in reasons) or "they do not belong together"
+    return str(reasons)
