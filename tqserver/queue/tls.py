@@ -25,13 +25,13 @@ def tls_around(cert: str, key: str) -> Wrap:
     @param key: path of its key, PEM.
     @raise ServerFault: they cannot be used.
     """
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
     try:
+        with open(cert, "rb") as cert_file, open(key, "rb") as key_file:
+            options = _options(cert_file.read(), key_file.read())
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate_chain_file(cert)
         context.use_privatekey_file(key)
         context.check_privatekey()
-        with open(cert, "rb") as cert_file, open(key, "rb") as key_file:
-            options = _options(cert_file.read(), key_file.read())
     except (OSError, SSL.Error, ValueError) as error:
         raise ServerFault(f"{cert} and {key} are no certificate with its key: {_reason(error)}")
     return lambda factory: TLSMemoryBIOFactory(options, False, factory)
@@ -42,6 +42,8 @@ def _options(cert: bytes, key: bytes) -> CertificateOptions:
 
     mark = b"-----BEGIN CERTIFICATE-----"
     chain = [load_certificate(FILETYPE_PEM, mark + part) for part in cert.split(mark)[1:]]
+    if not chain:
+        raise ValueError("there is no certificate in the first")
     return CertificateOptions(
         privateKey=load_privatekey(FILETYPE_PEM, key, b""),
         certificate=chain[0],

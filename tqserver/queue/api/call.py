@@ -108,6 +108,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     @raise ClientFault: it is malformed, nested too deeply, or not what was expected.
     """
     try:
+        if not body.isascii():
+            body.decode()  # What the decoder skips, it does not look at.
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise ClientFault(f"The body is not as it has to be: {str(error)[:SHOWN_CHARS_MAX]}")

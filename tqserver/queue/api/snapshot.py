@@ -26,7 +26,7 @@ PIECE_BYTES = 64 * 1024
 _STRING_BYTES_MAX = 6 * (MESSAGE_BYTES_MAX * 4 // 3 + 4) + 2
 """Of a message in a file, were each of its characters escaped."""
 
-_NEXT = re.compile(rb'[ \t\r\n]*(?:("(?:[^"\\\x00-\x1f]|\\.)*")|(null)|([\[\],]))')
+_NEXT = re.compile(rb'[ \t\r\n]*(?:("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")|(null)|([\[\],]))')
 _BLANK = re.compile(rb"[ \t\r\n]*")
 
 _text = msgspec.json.Decoder(str)

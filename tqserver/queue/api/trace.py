@@ -12,7 +12,6 @@ from itertools import count
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 
 from ...http1.exchange import ServerExchange
 
@@ -29,8 +28,6 @@ LINES_MAX = 512
 
 _GOOD = re.compile(rb"[!-~]{1,%d}" % ID_BYTES_MAX)
 _UNPRINTABLE = re.compile(rb"[^!-~]")
-
-_log = Logger()
 
 Write = Callable[[bytes], object]
 
@@ -57,6 +54,7 @@ class Trace:
         self._numbers = count(1)
         self._lines: list[bytes] = []
         self._call: IDelayedCall | None = None
+        self._lines_max = LINES_MAX
 
     def begin(self, exchange: ServerExchange, path: bytes) -> None:
         """A request has come: name it, tell the client, and write it down when it is over."""
@@ -74,7 +72,7 @@ class Trace:
             b"trace_id=%b method=%b target=%b status=%d bytes=%d us=%d\n"
             % (id, head.method, _UNPRINTABLE.sub(b"?", head.target), exchange.status, exchange.sent_bytes, took_us)
         )
-        if len(self._lines) >= LINES_MAX:
+        if len(self._lines) >= self._lines_max:
             self.flush()
         elif self._call is None:
             self._call = self._reactor.callLater(FLUSH_S, self._late)
@@ -90,7 +88,8 @@ class Trace:
             self._write(b"".join(lines))
 
     def close(self) -> None:
-        """Write what there is; nothing follows."""
+        """Write what there is, and what follows at once."""
+        self._lines_max = 1
         if self._call is not None:
             self._call.cancel()
             self._call = None
