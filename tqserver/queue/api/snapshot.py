@@ -26,8 +26,9 @@ PIECE_BYTES = 64 * 1024
 _STRING_BYTES_MAX = 6 * (MESSAGE_BYTES_MAX * 4 // 3 + 4) + 2
 """Of a message in a file, were each of its characters escaped."""
 
-_NEXT = re.compile(rb'[ \t\r\n]*(?:("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")|(null)|([\[\],]))')
 _BLANK = re.compile(rb"[ \t\r\n]*")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NULL = b"null"
 
 _text = msgspec.json.Decoder(str)
 
@@ -116,13 +117,38 @@ def _tokens(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         held = held[at:] + piece
         at = 0
-        while found := _NEXT.match(held, at):
-            at = found.end()
-            yield found[found.lastindex or 0]
+        while (end := _end(held, at)) > 0:
+            yield held[at:end].lstrip(b" \t\r\n")
+            at = end
         if len(held) - at > _STRING_BYTES_MAX:
             raise _bad(f"it has a message of more than {MESSAGE_BYTES_MAX} bytes, or something that is no message")
     if _BLANK.fullmatch(held, at) is None:
-        raise _bad("it is no JSON, or ends too early")
+        raise _bad("it ends too early")
+
+
+def _end(held: bytes, at: int) -> int:
+    """
+    Where the token that begins here ends, with the blanks before it.
+
+    @return: 0 if there is more to come of it.
+    @raise ServerFault: nothing that a snapshot has begins so.
+    """
+    found = _BLANK.match(held, at)
+    assert found is not None
+    at = found.end()
+    first = held[at : at + 1]
+    if first == b'"':
+        end = held.find(b'"', at + 1)
+        if end > 0 and held.find(b"\\", at + 1, end) > 0:
+            # One of its quotes may be escaped. Base64 needs none, but others may escape a slash.
+            whole = _STRING.match(held, at)
+            return whole.end() if whole is not None else 0
+        return end + 1
+    if first in (b"[", b"]", b","):
+        return at + 1
+    if not _NULL.startswith(held[at : at + len(_NULL)]):
+        raise _bad("it has something in it that is no string")
+    return at + len(_NULL) if len(held) - at >= len(_NULL) else 0
 
 
 def _message(token: bytes) -> bytes:
