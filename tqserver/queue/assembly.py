@@ -115,6 +115,8 @@ def add_zapq(service: QueueService, settings: ZapqSettings, reactor: Any) -> Zap
         trace=Trace(reactor),
     )
 
+    loaded: list[bool] = []
+
     def start() -> Deferred[None]:
         try:
             os.makedirs(settings.data, DIRECTORY_MODE, exist_ok=True)
@@ -122,12 +124,14 @@ def add_zapq(service: QueueService, settings: ZapqSettings, reactor: Any) -> Zap
             raise ServerFault(f"the folder of snapshots {settings.data} cannot be made: {error.strerror}")
         name = settings.load_on_start
         if name is None or not os.path.lexists(os.path.join(settings.data, name)):
+            loaded.append(True)
             return succeed(None)
         # Not to begin without it: what is written at the end would replace it.
-        return zapq.load(name)
+        return zapq.load(name).addCallback(lambda _: loaded.append(True))
 
     def stop() -> Deferred[None]:
-        written = succeed(None) if settings.persist_on_stop is None else zapq.persist(settings.persist_on_stop)
+        name = settings.persist_on_stop
+        written = zapq.persist(name) if name is not None and loaded else succeed(None)
         return written.addBoth(lambda result: zapq.close().addCallback(lambda _: result))
 
     service.on_start(start)
