@@ -107,8 +107,11 @@ class _Door:
         self.service.serve(exchange, self.api)
 
     def refuse(self, fault: Fault, connection: HTTPServerConnection) -> tuple[ResponseHead, bytes]:
-        """Something has come that is no request."""
-        return fault_answer(fault)
+        """Something has come that is no request. A service that has a shape of its own for errors says it in that."""
+        shaped: Callable[[Fault], tuple[ResponseHead, bytes]] = getattr(
+            self.service.apis.get(self.api), "refusal", fault_answer
+        )
+        return shaped(fault)
 
 
 class QueueService:
@@ -117,6 +120,7 @@ class QueueService:
 
     @ivar life: where it stands.
     @ivar in_hand: exchanges that have begun and not ended.
+    @ivar apis: the services, by name.
     """
 
     def __init__(self, reactor: Any, finished: Callable[[bool], None]) -> None:
@@ -127,7 +131,7 @@ class QueueService:
         self.in_hand = 0
         self._reactor = reactor
         self._finished = finished
-        self._apis: dict[str, Serve] = {}
+        self.apis: dict[str, Serve] = {}
         self._start: list[Callable[[], object]] = []
         self._hush: list[Callable[[], None]] = []
         self._stop: list[Callable[[], object]] = []
@@ -143,7 +147,7 @@ class QueueService:
 
     def mount(self, api: str, serve: Serve) -> None:
         """Offer a service: at the root of its own listeners, and below its name on the worker's address."""
-        self._apis[api] = serve
+        self.apis[api] = serve
 
     def on_start(self, callback: Callable[[], object]) -> None:
         """
@@ -255,7 +259,7 @@ class QueueService:
                 return
             name, slash, rest = path[1:].partition(b"/")
             api, path = name.decode("ascii", "replace"), slash + rest or b"/"
-        serve = self._apis.get(api)
+        serve = self.apis.get(api)
         if serve is None:
             raise ClientFault("There is nothing here.", status=404)
         serve(exchange, path)

@@ -98,6 +98,15 @@ class FrameTests(SynchronousTestCase):
         exchange = FakeExchange(request_head(b"POST", b"/none", content_length=1 << 40))
         self.api(exchange, b"/none")  # type: ignore[arg-type]
         self.assertEqual((exchange.status, exchange.sink), (200, None))
+        self.assertFalse(exchange.head.keep_alive)
+
+    def test_next_request(self) -> None:
+        """Where a body was not read, the client is told to send nothing behind it; else it may go on."""
+        for method, path, body in (("POST", "/body", b"x" * 11), ("POST", "/nothing", b"x"), ("PUT", "/", b"x")):
+            exchange = ask(self.api, method, path, body)
+            self.assertEqual((exchange.status // 100, exchange.head.keep_alive), (4, False))
+        for method, path, data in (("POST", "/body", b"x"), ("POST", "/nothing", None), ("PUT", "/", None)):
+            self.assertTrue(ask(self.api, method, path, data).head.keep_alive)
 
     def test_too_large(self) -> None:
         """A body that is too large is refused: before it comes if it is announced, else when it is."""
@@ -110,6 +119,7 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual(streamed.status, 0)
         streamed.client_sends(b"0")
         self.assertEqual((streamed.status, heard(streamed)), (413, {"error": "The body is larger than 10 bytes."}))
+        self.assertFalse(streamed.head.keep_alive)
         self.assertEqual(self.calls, [])
 
     def test_body_failed(self) -> None:

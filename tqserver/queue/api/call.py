@@ -57,6 +57,7 @@ class Call:
         self._bytes += len(data)
         if self._bytes > self._route.body_bytes_max:
             self._pieces = None
+            self.exchange.head.keep_alive = False  # Nothing can follow what is not read.
             self._api.refuse(self.exchange, too_large(self._route.body_bytes_max))
         elif self._pieces is None:
             self._pieces = [data]

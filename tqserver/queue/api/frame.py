@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from ...errors import ClientFault, Fault, ServerFault
 from ...http1.exchange import ServerExchange
-from ...http1.head import Headers
+from ...http1.head import Headers, RequestHead
 from .answer import Answer, Shape, refusal
 from .call import Call, too_large
 from .routes import Route, Routes, Row
@@ -51,6 +51,7 @@ class Api:
 
         @param path: below the root of the service, as it was sent.
         """
+        head = exchange.head
         try:
             if self._admit is not None:
                 self._admit(exchange, path)
@@ -58,20 +59,23 @@ class Api:
             if found is None:
                 raise ClientFault("There is nothing here.", status=404)
             place, arguments = found
-            head = exchange.head
             route = place.methods.get(head.method)
             if route is None:
                 fault = ClientFault("That cannot be done here.", status=405)
+                _read_no_more(head)
                 self.refuse(exchange, fault, [(b"Allow", place.allow)])
                 return
             call = Call(self, exchange, route, arguments)
             length = head.content_length
-            if route.body_bytes_max and length != 0:
-                if length is not None and length > route.body_bytes_max:
-                    raise too_large(route.body_bytes_max)
-                exchange.receive(call)
-                return
+            if length != 0:
+                if route.body_bytes_max:
+                    if length is not None and length > route.body_bytes_max:
+                        raise too_large(route.body_bytes_max)
+                    exchange.receive(call)
+                    return
+                _read_no_more(head)
         except Fault as fault:
+            _read_no_more(head)
             self.refuse(exchange, fault)
             return
         except Exception:
@@ -103,6 +107,10 @@ class Api:
         if not exchange.over and not exchange.status:
             exchange.answer(*refusal(self._shape, fault, headers))
 
+    def refusal(self, fault: Fault) -> Answer:
+        """The answer to what is no request."""
+        return refusal(self._shape, fault)
+
     def _answered(self, answer: Answer, exchange: ServerExchange) -> None:
         exchange.answer(*answer)
 
@@ -120,3 +128,9 @@ class Api:
             "{api}: {method!r} {path!r}", failure or Failure(), api=self.name, method=head.method, path=head.path
         )
         self.refuse(exchange, ServerFault("Something went wrong on our side.", status=500))
+
+
+def _read_no_more(head: RequestHead) -> None:
+    """A request's body is of no interest; if there is one, no request can follow it, and the client shall know that."""
+    if head.content_length != 0:
+        head.keep_alive = False
