@@ -17,7 +17,7 @@ from .api.answer import json_error
 from .api.frame import Api
 from .api.routes import Row
 from .api.tqs import TQS
-from .api.trace import Trace
+from .api.trace import Trace, to_stderr
 from .api.zapq import ZapQ
 from .expiry import Expiry
 from .memory import MemoryStore
@@ -112,7 +112,7 @@ def add_zapq(service: QueueService, settings: ZapqSettings, reactor: Any) -> Zap
         settings.data,
         bytes_max=settings.bytes_max,
         messages_max=settings.messages_max,
-        trace=Trace(reactor),
+        trace=Trace(reactor, to_stderr),
     )
 
     loaded: list[bool] = []

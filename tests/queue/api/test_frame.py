@@ -11,7 +11,7 @@ from tests.front.fakes import FakeExchange, request_head
 from tests.queue.api.asking import ask, heard
 from tqserver.errors import ClientFault, ServerFault
 from tqserver.http1.exchange import ServerExchange
-from tqserver.queue.api import Answer, Api, Call, Row, json_answer, json_error, plain_answer, plain_error
+from tqserver.queue.api import Answer, Api, Call, Row, call, json_answer, json_error, plain_answer, plain_error
 from tqserver.queue.store import FullFault
 
 
@@ -121,6 +121,20 @@ class FrameTests(SynchronousTestCase):
         self.assertEqual((streamed.status, heard(streamed)), (413, {"error": "The body is larger than 10 bytes."}))
         self.assertFalse(streamed.head.keep_alive)
         self.assertEqual(self.calls, [])
+
+    def test_held(self) -> None:
+        """All bodies together are bounded, too: who comes when there is no room is sent away, the others go on."""
+        self.patch(call, "HELD_BYTES_MAX", 5)
+        exchanges = [FakeExchange(request_head(b"POST", b"/body", content_length=None)) for _ in range(3)]
+        for exchange in exchanges:
+            self.api(exchange, b"/body")  # type: ignore[arg-type]
+            exchange.client_sends(b"first")
+            exchange.client_sends(b"abc" if exchange is not exchanges[2] else b"ab")
+        self.assertEqual([exchange.status for exchange in exchanges], [0, 503, 0])
+        exchanges[0].client_leaves()
+        exchanges[2].client_ends()
+        self.assertEqual([each.body for each in self.calls], [b"firstab"])
+        self.assertEqual(self.api.held_bytes, 0)
 
     def test_body_failed(self) -> None:
         """A body that goes wrong is answered as it went wrong, and nothing is done."""

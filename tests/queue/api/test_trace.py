@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from twisted.internet.task import Clock
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.front.fakes import FakeExchange, request_head
 from tqserver.http1.head import ResponseHead
-from tqserver.queue.api.trace import FLUSH_S, LINES_MAX, Trace
+from tqserver.queue.api.trace import FLUSH_S, LINES_MAX, Trace, to_stderr
 
 
 class TraceTests(SynchronousTestCase):
@@ -69,3 +70,18 @@ class TraceTests(SynchronousTestCase):
         self.begin().client_leaves()
         self.trace.close()
         self.assertEqual((len(self.written), self.clock.getDelayedCalls()), (1, []))
+
+    def test_slow_reader(self) -> None:
+        """Whole lines are written, as many as there is room for; nobody waits for who does not read."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        line = b"x" * 99 + b"\n"
+        for _ in range(20):
+            to_stderr(line * 300, writing)
+        os.set_blocking(reading, False)
+        read = os.read(reading, 10_000_000)
+        self.assertGreater(len(read), 10_000)
+        self.assertEqual(set(read.splitlines(keepends=True)), {line})
+        to_stderr(b"y" * 10_000, writing)
+        self.assertEqual(os.read(reading, 20_000), b"y" * 10_000)

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from ...errors import ClientFault, Fault
+from ...errors import ClientFault, Fault, ServerFault
 
 if TYPE_CHECKING:
     from ...http1.exchange import ServerExchange
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 PARAMETERS_MAX = 100
 """Of one query."""
+
+HELD_BYTES_MAX = 256 * 1024 * 1024
+"""Of the bodies of all requests to one service that are not answered yet, but for the first piece of each."""
 
 SHOWN_CHARS_MAX = 200
 """Of what a decoder has to say about the client's JSON."""
@@ -39,7 +42,7 @@ class Call:
     @ivar body: all of it; empty if the route does not take one.
     """
 
-    __slots__ = ("_api", "_bytes", "_pieces", "_route", "arguments", "body", "exchange")
+    __slots__ = ("_api", "_bytes", "_held_bytes", "_pieces", "_route", "arguments", "body", "exchange")
 
     def __init__(self, api: Api, exchange: ServerExchange, route: Route, arguments: tuple[str, ...]) -> None:
         self.exchange = exchange
@@ -49,6 +52,7 @@ class Call:
         self._route = route
         self._pieces: list[bytes] | None = None
         self._bytes = 0
+        self._held_bytes = 0
 
     # The body; see IBodySink.
 
@@ -61,8 +65,28 @@ class Call:
             self._api.refuse(self.exchange, too_large(self._route.body_bytes_max))
         elif self._pieces is None:
             self._pieces = [data]
-        else:
+        elif self._hold(len(data)):
             self._pieces.append(data)
+
+    def _hold(self, size: int) -> bool:
+        """
+        Count what is gathered of bodies that come in several pieces.
+
+        @return: whether this one may go on.
+        """
+        if not self._held_bytes:
+            self.exchange.when_over(self._let_go)
+        self._held_bytes += size
+        self._api.held_bytes += size
+        if self._api.held_bytes <= HELD_BYTES_MAX:
+            return True
+        self._pieces = None
+        self.exchange.head.keep_alive = False
+        self._api.refuse(self.exchange, ServerFault("Too much is being sent at once."))
+        return False
+
+    def _let_go(self) -> None:
+        self._api.held_bytes -= self._held_bytes
 
     def body_end(self) -> None:
         """All of it has come."""

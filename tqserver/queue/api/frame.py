@@ -31,7 +31,8 @@ class Api:
     """
     A service.
 
-    @ivar faults: how many requests were answered with 500, which is always a mistake of ours.
+    @ivar faults: how many requests were answered with 500 because of a mistake of ours.
+    @ivar held_bytes: of bodies that are being gathered.
     """
 
     def __init__(self, name: str, rows: Iterable[Row], shape: Shape, admit: Admit | None = None) -> None:
@@ -41,6 +42,7 @@ class Api:
         """
         self.name = name
         self.faults = 0
+        self.held_bytes = 0
         self._routes = Routes(rows)
         self._shape = shape
         self._admit = admit

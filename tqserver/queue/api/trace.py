@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import select
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -32,10 +33,20 @@ _UNPRINTABLE = re.compile(rb"[^!-~]")
 Write = Callable[[bytes], object]
 
 
-def to_stderr(data: bytes) -> None:
-    """Write lines where the log goes. What cannot be written at once is lost, rather than that a client waits."""
+def to_stderr(data: bytes, fd: int = 2) -> None:
+    """
+    Write lines where the log goes.
+
+    Whoever reads there may be slow. What cannot be written at once is lost, rather than that all clients wait. (The
+    descriptor is shared with others, who would not expect it to be set to C{O_NONBLOCK}; but a pipe that is ready takes
+    C{PIPE_BUF} bytes, see pipe(7).)
+    """
+    at = 0
     try:
-        os.write(2, data)
+        while at < len(data) and select.select([], [fd], [], 0)[1]:
+            end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1 or at + select.PIPE_BUF
+            os.write(fd, data[at:end])
+            at = end
     except OSError:
         pass
 

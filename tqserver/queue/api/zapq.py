@@ -7,6 +7,7 @@ beside the old one and puts it in the old one's place when it is complete.
 
 from __future__ import annotations
 
+import random
 import resource
 import threading
 from os import listdir
@@ -99,7 +100,9 @@ class ZapQ:
         )
 
     def _new_store(self) -> MemoryStore:
-        store = MemoryStore(self._clock, tasks_max=self._messages_max, bytes_max=self._bytes_max)
+        # Nobody sees the ids: they need not be hard to guess.
+        bits = random.Random()
+        store = MemoryStore(self._clock, tasks_max=self._messages_max, bytes_max=self._bytes_max, bits=bits)
         store.define(NAME)
         return store
 
