@@ -96,11 +96,11 @@ def assemble(service: QueueService, settings: QueueSettings, reactor: Any) -> As
             body_chars_max=settings.apis.tqs.body_chars_max,
             metrics=metrics.answer,
         )
-        metrics.count("tqs", lambda: tqs.operations)
+        metrics.count("tqs", lambda: {**tqs.operations, "failed": tqs.api.faults})
         service.mount("tqs", tqs.api)
     if settings.apis.zapq is not None:
         zapq = add_zapq(service, settings.apis.zapq, reactor)
-        metrics.count("zapq", lambda: zapq.operations)
+        metrics.count("zapq", lambda: {**zapq.operations, "failed": zapq.api.faults})
     return Assembly(store, waiting, metrics)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -32,20 +32,18 @@ def tls_around(cert: str, key: str) -> Wrap:
         context.use_certificate_chain_file(cert)
         context.use_privatekey_file(key)
         context.check_privatekey()
-    except (OSError, SSL.Error, ValueError) as error:
+    except (OSError, SSL.Error, crypto.Error, ValueError) as error:
         raise ServerFault(f"{cert} and {key} are no certificate with its key: {_reason(error)}")
     return lambda factory: TLSMemoryBIOFactory(options, False, factory)
 
 
 def _options(cert: bytes, key: bytes) -> CertificateOptions:
-    from OpenSSL.crypto import FILETYPE_PEM, load_certificate, load_privatekey
-
     mark = b"-----BEGIN CERTIFICATE-----"
-    chain = [load_certificate(FILETYPE_PEM, mark + part) for part in cert.split(mark)[1:]]
+    chain = [crypto.load_certificate(crypto.FILETYPE_PEM, mark + part) for part in cert.split(mark)[1:]]
     if not chain:
         raise ValueError("there is no certificate in the first")
     return CertificateOptions(
-        privateKey=load_privatekey(FILETYPE_PEM, key, b""),
+        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, key, b""),
         certificate=chain[0],
         extraCertChain=chain[1:],
         raiseMinimumTo=TLSVersion.TLSv1_2,

@@ -28,8 +28,8 @@ from .routes import Row
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """Of a request: a hundred of the largest usual messages, with every character escaped, are a third of it."""
 
-NAME_BYTES_MAX = 4 * 1024
-LEASES_BYTES_MAX = 64 * 1024
+SMALL_BYTES_MAX = 1024 * 1024
+"""Of a request with a name or some leases: far more than they are, so that who sends too much hears what is wrong."""
 
 BODY_CHARS_MAX = 4096
 """Of a message's body, unless more is allowed."""
@@ -87,11 +87,11 @@ class TQS:
             Row("GET HEAD", "/", lambda call: plain_answer(HOME)),
             Row("GET HEAD", "/version", self._version),
             Row("GET HEAD", "/queues", self._queues),
-            Row("POST", "/queues", self._make, NAME_BYTES_MAX),
+            Row("POST", "/queues", self._make, SMALL_BYTES_MAX),
             Row("DELETE", "/queues/*", self._drop),
             Row("POST", "/queues/*", self._put, BODY_BYTES_MAX),
             Row("GET", "/queues/*", self._get),
-            Row("DELETE", "/queues/*/leases", self._finish_all, LEASES_BYTES_MAX),
+            Row("DELETE", "/queues/*/leases", self._finish_all, SMALL_BYTES_MAX),
             Row("DELETE", "/queues/*/leases/*", self._finish),
             Row("GET HEAD", "/queues/*/statistics", self._statistics),
             Row("GET HEAD", "/statistics", self._all_statistics),
