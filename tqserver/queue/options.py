@@ -72,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="DIR", help=f"folder of tasks, or of snapshots; usually {DATA}")
     tqs = parser.add_argument_group("of tqs")
     tqs.add_argument("--store", choices=["sqlite", "memory"], help="where messages are; usually sqlite")
-    tqs.add_argument("--durability", choices=["disk", "process"], help="what an answer survives; usually disk")
+    durable = "what an answer survives, unless messages are in memory; usually disk"
+    tqs.add_argument("--durability", choices=["disk", "process"], help=durable)
     zapq = parser.add_argument_group("of zapq")
     zapq.add_argument("--max-bytes", metavar="SIZE", help="of all messages, such as 256M")
     zapq.add_argument("--max-msgs", metavar="N", help="how many messages")
@@ -172,8 +173,6 @@ class _Reading:
         elif database:
             directory = database if os.path.isdir(database) else f"{database}.d"
         kind = options.store or store.type
-        if kind == "memory" and (options.data or options.durability):
-            self.wrong("--store memory keeps nothing: --data and --durability mean nothing to it")
         store = evolve(
             store,
             type=kind,
@@ -193,7 +192,6 @@ class _Reading:
         options = self.options
         if options.store == "sqlite":
             self.wrong("--store sqlite means nothing to --api zapq, which is in memory")
-        self.unfit("durability")
         zapq = settings.apis.zapq or ZapqSettings()
         insecure = zapq.insecure or options.insecure
         listen = self.listen(zapq.listen, None)
