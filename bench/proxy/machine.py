@@ -17,7 +17,14 @@ from pathlib import Path
 
 from bench.project import Unmet, search_path
 
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "ab": "apache2-utils", "php-fpm": "php-fpm"}
+PACKAGES = {
+    "nginx": "nginx-light",
+    "wrk": "wrk",
+    "ab": "apache2-utils",
+    "php-fpm": "php-fpm",
+    "beanstalkd": "beanstalkd",
+    "redis-server": "redis-server",
+}
 """The Debian packages that programs come in."""
 OPEN_FILES = 65_536
 """For ten thousand connections, both of their ends, and what else there is."""
@@ -168,7 +175,8 @@ def first_version(text: str) -> str:
     return found.group(0) if found else ""
 
 
-def _says(*argv: str) -> str:
+def says_version(*argv: str) -> str:
+    """The version that a program tells; empty if it does not."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S)
     except OSError:
@@ -184,10 +192,10 @@ def describe(cores: Cores, today: datetime.date) -> list[str]:
         "uvloop": _package("uvloop"),
         "Twisted": _package("twisted"),
         "httptools": _package("httptools"),
-        "nginx": _says(find("nginx"), "-v") if find("nginx") else "",
-        "Go": _says(find("go"), "version") if find("go") else "",
-        "PHP": _says(find("php-fpm"), "-v") if find("php-fpm") else "",
-        "wrk": _says(find("wrk"), "-v") if find("wrk") else "",
+        "nginx": says_version(find("nginx"), "-v") if find("nginx") else "",
+        "Go": says_version(find("go"), "version") if find("go") else "",
+        "PHP": says_version(find("php-fpm"), "-v") if find("php-fpm") else "",
+        "wrk": says_version(find("wrk"), "-v") if find("wrk") else "",
     }
     where = (
         f"proxy on core {_list(cores.proxy)}, load and worker on {_list(cores.load)}"

@@ -77,14 +77,16 @@ def as_rst(outcomes: Sequence[Outcome], machine: Sequence[str]) -> str:
     return "\n".join([*head, "", *table, *(["", *below] if below else [])]) + "\n"
 
 
-def with_table(text: str, table: str) -> str:
+def with_table(text: str, table: str, begin_line: str = BEGIN, end_line: str = END) -> str:
     """
     A page with another table in it.
 
+    @param begin_line: what stands before the table, and C{end_line} after it.
+
     @raise Unmet: it has no place for one.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(begin_line)
+    _, end, after = rest.partition(end_line)
     if not begin or not end:
-        raise Unmet(f"no {BEGIN!r} and {END!r} there")
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+        raise Unmet(f"no {begin_line!r} and {end_line!r} there")
+    return f"{before}{begin_line}\n\n{table}\n{end_line}{after}"
