@@ -284,8 +284,14 @@ class Bench:
         from bench.queue.delivery import delivery
         from bench.queue.many import many
 
-        single = {"batch": batches, "single": singles, "one": one_at_a_time, "poll": polls, "delivery": delivery}
-        groups = {
+        single: dict[str, Callable[[Ground], Found]] = {
+            "batch": batches,
+            "single": singles,
+            "one": one_at_a_time,
+            "poll": polls,
+            "delivery": delivery,
+        }
+        groups: dict[tuple[str, ...], Callable[[Ground], dict[str, Found]]] = {
             (ENQUEUE, DEQUEUE): zapq,
             ("depth", "restart", "memory"): partial(many, messages=self.messages),
         }
