@@ -134,6 +134,7 @@ class Project:
     As a context: entering copies and starts, leaving stops and, when all went well, removes the folder.
 
     @ivar kinds: the workers that it keeps; the others are left out.
+    @ivar others: folders of workers that it keeps besides, as they are.
     @ivar say: is given lines for a person.
     @ivar checkout: where the server's own code is.
     @ivar path: where its Python looks for modules besides.
@@ -145,6 +146,7 @@ class Project:
     say: Callable[[str], None] = print
     checkout: Path = CHECKOUT
     path: tuple[Path, ...] = ()
+    others: tuple[str, ...] = ()
     directory: Path = field(init=False)
     port: int = field(init=False)
     _server: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -175,6 +177,8 @@ class Project:
 
     def _copy(self) -> None:
         unwanted = shutil.ignore_patterns("data", "bin", "node_modules", "__pycache__", ".venv", "logs", "*.log")
+        for worker in self.others:
+            shutil.copytree(CHECKOUT / "workers" / worker, self.directory / "workers" / worker, ignore=unwanted)
         for kind in self.kinds:
             worker = KINDS[kind].worker
             shutil.copytree(CHECKOUT / "workers" / worker, self.directory / "workers" / worker, ignore=unwanted)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bench.project import (
@@ -89,7 +90,8 @@ class Disk:
         """Leave little room."""
         if self.mounted:
             usage = shutil.disk_usage(self._folder)
-            (self._folder / "ballast").write_bytes(bytes(max(0, usage.free - ROOM_BYTES)))
+            with suppress(OSError):  # somebody else has just taken what was left: all the better
+                (self._folder / "ballast").write_bytes(bytes(max(0, usage.free - ROOM_BYTES)))
         else:
             most = max((path.stat().st_size for path in self.data.iterdir()), default=0) + ROOM_BYTES
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))

@@ -9,12 +9,14 @@ final class App
 {
     private readonly Posts $posts;
     private readonly Pictures $pictures;
+    private readonly Queue $emails;
     private ?Visitor $visitor = null;
 
     public function __construct(private readonly string $directory, private readonly Request $request)
     {
         $this->posts = new Posts("$directory/posts");
         $this->pictures = new Pictures("$directory/data/pictures");
+        $this->emails = new Queue(getenv('QUEUE_SOCKET') ?: "$directory/../queue/data/tqs.sock", 'emails');
     }
 
     public function run(): void
@@ -83,9 +85,33 @@ final class App
         // The picture first: a comment never points at a file that is not there.
         $picture = $extension === '' ? '' : $this->pictures->keep('picture', $id, $extension);
         $this->comments()->add(new Comment($id, $post->name, $author, $text, $picture, time()));
+        $told = $this->tell($post, $author, $text) ? 'yes' : 'no';
 
         $this->visitor()->remember($author);
-        header('Location: ' . $this->request->url("posts/{$post->name}#comment-$id"), true, 303);
+        header('Location: ' . $this->request->url("posts/{$post->name}?told=$told#comment-$id"), true, 303);
+    }
+
+    /**
+     * Has a mail sent to who writes the blog. That is somebody else's work and takes its time, so it is a job in a queue:
+     * the worker "mailer" gets it.
+     *
+     * @return bool whether the queue has it. The comment stands in any case.
+     */
+    private function tell(Post $post, string $author, string $text): bool
+    {
+        try {
+            $this->emails->put([
+                'to' => 'owner@example.org',
+                'subject' => "A comment on {$post->title}",
+                'text' => "$author wrote:\n\n$text\n",
+            ]);
+
+            return true;
+        } catch (\RuntimeException $error) {
+            error_log("nobody is told of a comment: {$error->getMessage()}");
+
+            return false;
+        }
     }
 
     private function visitor(): Visitor
@@ -116,6 +142,7 @@ final class App
             'author' => $author,
             'text' => $text,
             'mistakes' => $mistakes,
+            'told' => $_GET['told'] ?? '',
         ], $mistakes === [] ? 200 : 422);
     }
 

@@ -7,6 +7,11 @@
 </article>
 
 <h2>Comments</h2>
+<?php if ($told === 'yes'): ?>
+<p class="note" role="status">Thank you. The author will get a mail: the job is in the queue.</p>
+<?php elseif ($told === 'no'): ?>
+<p class="note" role="status">Thank you, your comment is here. The queue did not answer, so the author gets no mail.</p>
+<?php endif ?>
 <?php foreach ($comments as $comment): ?>
 <section class="comment" id="comment-<?= $escape($comment->id) ?>">
   <p><b><?= $escape($comment->author) ?></b> <time class="soft"><?= date('Y-m-d H:i', $comment->at) ?></time></p>
