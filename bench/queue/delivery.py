@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.project import PORTS_PER_SERVER, START_S, Project, Unmet, worker_instances, worker_pids
 from bench.proxy.candidates import SERVER_YAML
 from bench.proxy.load import SETTLE_S
-from bench.proxy.machine import build_go, children, find, on_cores, pin
-from bench.proxy.reading import WRK_SCRIPT, parse_wrk
+from bench.proxy.machine import build_go, find
+from bench.proxy.reading import WRK_SCRIPT, cpu_between, parse_wrk, read_cpu
 from bench.proxy.rows import OURS
 from bench.queue.load import BODY_BYTES
 from bench.queue.phases import Act, Found, Ground, in_turns
@@ -30,6 +30,8 @@ FILL_CLIENTS = 4
 FILL_BATCH = 500
 TASKS_MAX = 100_000
 """Of one round; otherwise as many as are delivered in about its time, if the promise is kept."""
+CPU_QUEUE_US, CPU_FRONT_US = "cpu_queue_us", "cpu_front_us"
+"""Figures: what a delivery takes of the queue's process, and of the front."""
 DELIVERED_S = 120.0
 """Longest until all of them are."""
 
@@ -99,16 +101,21 @@ class Delivering(Project):
 
     def deliver(self, on: bool) -> None:
         """Have tasks delivered, or not; return when the queue runs that way."""
-        before = self._queue_pids()
+        before = self.queue_pids()
         text = QUEUE_YAML + (DELIVER_YAML if on else "")
         config = self.directory / "workers/queue/config/worker.yaml"
         if config.read_text() == text:
             return
         config.write_text(text)
         self.signal(signal.SIGHUP)
-        self.when("the queue runs anew", lambda: bool(self._queue_pids() - before) and self.answers(), START_S)
+        self.when("the queue runs anew", lambda: bool(self.queue_pids() - before) and self.answers(), START_S)
 
-    def _queue_pids(self) -> set[int]:
+    def front_pids(self) -> set[int]:
+        """The processes that serve clients."""
+        return {pid for front in self.status_fronts() if isinstance(pid := front["pid"], int)}
+
+    def queue_pids(self) -> set[int]:
+        """The process of the queue, if it is ready."""
         for worker in self.status_workers():
             if worker["name"] == "queue":
                 ready = [one for one in worker_instances(worker) if one["state"] == "healthy"]
@@ -137,9 +144,7 @@ def _wrk(ground: Ground, project: Delivering) -> Act:
     def act() -> tuple[dict[str, float], str]:
         project.ask("POST", "/jobs/reset", b"")
         try:
-            done = subprocess.run(
-                on_cores(ground.plan.cores.load, *argv), capture_output=True, text=True, timeout=seconds + SETTLE_S
-            )
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + SETTLE_S)
         except subprocess.TimeoutExpired as error:
             raise Unmet("wrk did not end") from error
         result = parse_wrk(done.stdout)
@@ -164,6 +169,9 @@ def _delivered(ground: Ground, project: Delivering, rates: list[float]) -> Act:
             return {}, put.trouble or f"{put.puts} of {count} were put"
         project.ask("POST", "/jobs/reset", b"")
         project.deliver(on=True)
+        begun = project.counts()["requests"]
+        clocks = {CPU_QUEUE_US: project.queue_pids(), CPU_FRONT_US: project.front_pids()}
+        before = {name: read_cpu(pids) for name, pids in clocks.items()}
         project.when(
             f"{count} tasks are done",
             lambda: not any(tqs_counts(project.port, PREFIX, QUEUE).values()),
@@ -171,13 +179,20 @@ def _delivered(ground: Ground, project: Delivering, rates: list[float]) -> Act:
         )
         found = project.counts()
         trouble = "" if found["tasks"] == found["requests"] == count else f"of {count} tasks the worker had {found}"
-        return {PER_S: (count - 1) / found["seconds"]}, trouble
+        cpu = {
+            name: cpu_between(before[name], read_cpu(pids)) / max(1, count - begun) * 1e6
+            for name, pids in clocks.items()
+        }
+        return {PER_S: (count - 1) / found["seconds"], **cpu}, trouble
 
     return act
 
 
 def delivery(ground: Ground) -> Found:
-    """Tasks as fast as they are delivered, and the same requests as fast as wrk sends them, in turns."""
+    """
+    Tasks as fast as they are delivered, and the same requests as fast as wrk sends them, in turns. Three processes
+    each, of which nobody knows where the work is: they share all cores.
+    """
     plan = ground.plan
     build_go(HERE / "jobs" / "main.go", plan.programs)
     project = Delivering((), fronts=1, checkout=plan.checkout, say=plan.say)
@@ -185,11 +200,6 @@ def delivery(ground: Ground) -> Found:
     with project:
         project.when("the workers answer", project.answers, START_S)
         project.ask("POST", f"{PREFIX}/queues", json.dumps({"name": QUEUE}).encode())
-        if plan.cores.pinned:
-            workers = [pid for worker in project.status_workers() for pid in worker_pids(worker)]
-            pin([project.pid, *workers, *children(project.pid)], plan.cores.load)
-            fronts = project.status_fronts()
-            pin([pid for front in fronts if isinstance(pid := front["pid"], int)], plan.cores.proxy)
         rates: list[float] = []
         wrk = _wrk(ground, project)
 
@@ -198,4 +208,11 @@ def delivery(ground: Ground) -> Found:
             rates.append(figures[PER_S])
             return figures, trouble
 
-        return in_turns(plan, "delivery", {WRK: sent, OURS: _delivered(ground, project, rates)})
+        found = in_turns(plan, "delivery", {WRK: sent, OURS: _delivered(ground, project, rates)})
+    told = {"the queue's process": CPU_QUEUE_US, "the front": CPU_FRONT_US}
+    found[OURS].remarks += [
+        f"a delivery takes {figure:.0f} µs of {who}"
+        for who, name in told.items()
+        if (figure := found[OURS].median(name)) is not None
+    ]
+    return found
