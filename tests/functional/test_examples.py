@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from bench.project import Project, missing_tools
+from bench.project import Project, missing_tools, number, worker_instances
 from bench.wire import Connection, Response
+from tests.functional.running import LIMIT_S
 
 POST = "/blog/posts/saving-is-enough"
 BOUNDARY = "----example"
@@ -46,9 +47,11 @@ class ExampleTests(SynchronousTestCase):
     A server with one of the examples, for each test.
 
     @cvar kind: of L{bench.project.KINDS}; empty in this class, which has no tests of its own.
+    @cvar others: workers that are there besides.
     """
 
     kind = ""
+    others: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         """Start the server and connect."""
@@ -56,7 +59,7 @@ class ExampleTests(SynchronousTestCase):
         if missing and not os.environ.get("CI"):
             raise SkipTest(f"needs {missing[self.kind]}")
         said: list[str] = []
-        project = Project((self.kind,), fronts=1, say=said.append)
+        self.project = project = Project((self.kind,), fronts=1, say=said.append, others=self.others)
         project.__enter__()
         self.addCleanup(project.__exit__, None, None, None)
         self.connection = Connection(("127.0.0.1", project.port), timeout_s=20)
@@ -130,19 +133,25 @@ class APITests(ExampleTests):
         self.assertEqual(fields, {"name", "quantity", "colour"})
 
 
-class BlogTests(ExampleTests):
-    """PHP: pages, a form, a cookie, an upload."""
+class BlogForm:
+    """Somebody who comments."""
 
-    kind = "php"
+    connection: Connection
 
     def comment(self, fields: dict[str, str], picture: bytes = b"") -> Response:
         """Load a post, fill in its form and send it."""
-        page = self.get(POST)
+        page = self.connection.ask("GET", POST)
         cookie = page.headers["set-cookie"].partition(";")[0]
         token = re.search(r'name="token" value="([0-9a-f]{32})"', page.body.decode())
         assert token is not None
         headers = f"Cookie: {cookie}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
         return self.connection.ask("POST", f"{POST}/comments", form({"token": token[1], **fields}, picture), headers)
+
+
+class BlogTests(BlogForm, ExampleTests):
+    """PHP: pages, a form, a cookie, an upload."""
+
+    kind = "php"
 
     def test_blog_pages(self) -> None:
         """Links have the prefix; what is not there is 404, and what cannot be done 405."""
@@ -154,14 +163,19 @@ class BlogTests(ExampleTests):
         self.assertEqual(self.get("/blog/health").body, b"ok\n")
 
     def test_blog_comment(self) -> None:
-        """A comment is taken, the browser is sent to it, its author is remembered, and nothing in it is HTML."""
+        """
+        A comment is taken, the browser is sent to it, its author is remembered, and nothing in it is HTML. There is no
+        queue here, which the page says, and that is all that it means.
+        """
         name = '<b>Ann & "Co"</b>'
         sent = self.comment({"author": name, "text": "<script>one</script>\r\ntwo"})
         self.assertEqual(sent.status, 303)
-        self.assertRegex(sent.headers["location"], rf"^{POST}#comment-[0-9a-f]{{16}}$")
+        self.assertRegex(sent.headers["location"], rf"^{POST}\?told=no#comment-[0-9a-f]{{16}}$")
         self.assertIn("HttpOnly; SameSite=Lax", sent.headers["set-cookie"])
         self.assertTrue(sent.headers["set-cookie"].startswith(f"blog_name={quote(name, safe='')};"))
-        page = self.get(POST, f"Cookie: {sent.headers['set-cookie'].partition(';')[0]}\r\n").body.decode()
+        after = sent.headers["location"].partition("#")[0]
+        page = self.get(after, f"Cookie: {sent.headers['set-cookie'].partition(';')[0]}\r\n").body.decode()
+        self.assertIn("The queue did not answer", page)
         self.assertIn("&lt;script&gt;one&lt;/script&gt;<br />\ntwo", page)
         self.assertIn('value="&lt;b&gt;Ann &amp; &quot;Co&quot;&lt;/b&gt;"', page)
         self.assertNotIn("<script>", page)
@@ -185,6 +199,63 @@ class BlogTests(ExampleTests):
         empty = self.comment({"author": "", "text": "keep me"})
         self.assertEqual(empty.status, 422)
         self.assertIn("keep me</textarea>", empty.body.decode())
+
+
+class JobTests(BlogForm, ExampleTests):
+    """A comment becomes a job, and the job a letter."""
+
+    kind = "php"
+    others = ("queue", "mailer")
+
+    def when_mailed(self, text: str) -> str:
+        """Wait until there is a letter, and return the outbox."""
+        self.project.when(f"there is a letter with {text!r}", lambda: text in self.outbox(), LIMIT_S)
+        return self.outbox()
+
+    def outbox(self) -> str:
+        """What was sent so far."""
+        answer = self.get("/mailer/")
+        return answer.body.decode() if answer.status == 200 else ""
+
+    def mailer(self, task: str, job: bytes) -> int:
+        """Bring a job to the mailer itself, as a front does that it comes from the queue."""
+        workers = {str(worker["name"]): worker for worker in self.project.status_workers()}
+        (instance,) = worker_instances(workers["mailer"])
+        connection = Connection(("127.0.0.1", number(instance["port"])), timeout_s=20)
+        self.addCleanup(connection.close)
+        return connection.ask("POST", "/jobs", job, f"X-Task-Id: {task}\r\n").status
+
+    def test_comment_is_mailed(self) -> None:
+        """Who comments is told that a mail goes out, and it does, whatever was written."""
+        self.project.when("the queue answers", lambda: self.get("/queue/tqs/queues").status == 200, LIMIT_S)
+        sent = self.comment({"author": "Ann\u00e9", "text": "first line\nBcc: everybody"})
+        self.assertIn("?told=yes#comment-", sent.headers["location"])
+        page = self.get(sent.headers["location"].partition("#")[0]).body.decode()
+        self.assertIn("the job is in the queue", page)
+        self.assertIn("Subject: A comment on Saving is enough", self.when_mailed("Bcc: everybody"))
+        statistics = json.loads(self.get("/queue/tqs/statistics").body)
+        self.assertEqual(set(statistics), {"emails"})
+
+    def test_client_is_no_queue(self) -> None:
+        """A client from outside cannot give the mailer a job, even if it says that it is the queue."""
+        self.when_mailed("0 sent")
+        job = json.dumps({"to": "a@example.org", "subject": "b", "text": "c"}).encode()
+        answer = self.connection.ask("POST", "/mailer/jobs", job, "X-Task-Id: 1\r\n")
+        self.assertEqual(answer.status, 400, answer.body)
+
+    def test_job_twice(self) -> None:
+        """A job that comes again is answered as before, and one letter is enough."""
+        self.when_mailed("0 sent")
+        job = json.dumps({"to": "a@example.org", "subject": "b", "text": "only once"}).encode()
+        self.assertEqual([self.mailer("7", job), self.mailer("7", job)], [200, 200])
+        self.assertIn("1 sent", self.outbox())
+
+    def test_job_is_no_mail(self) -> None:
+        """What can never be sent has failed for good, and is not tried again."""
+        self.when_mailed("0 sent")
+        forged = {"to": "a@example.org", "subject": "b\nBcc: c@example.org", "text": "d"}
+        for job in (b"{", b"[]", b'{"to": 1}', json.dumps(forged).encode()):
+            self.assertEqual(self.mailer("8", job), 422, job)
 
 
 class HelloTests(ExampleTests):

@@ -115,6 +115,14 @@ class Mailer(BaseHTTPRequestHandler):
         pass  # the server keeps an access log already
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # its own 5 make a burst of new connections wait for a second
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a connection that ends is no news
+            super().handle_error(request, client_address)
+
+
 def outbox() -> str:
     """The last letters, the newest first."""
     found = sorted(OUTBOX.glob("*.eml"), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -125,5 +133,4 @@ def outbox() -> str:
 if __name__ == "__main__":
     OUTBOX.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
-    ThreadingHTTPServer.request_queue_size = 128
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["WORKER_PORT"])), Mailer).serve_forever()
+    Server(("127.0.0.1", int(os.environ["WORKER_PORT"])), Mailer).serve_forever()
