@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 COMMIT_S = 1.0
 """So long after a worker has ended a task, a kill may keep anybody from knowing."""
+ON_THE_WAY_S = 0.5
+"""So long before a worker begins a task, that may have left the queue."""
 KEPT_MAX = 20
 
 
@@ -70,7 +72,7 @@ def judge(
         tried.add(body)
         before = done.get(body)
         if before is not None and before.ended <= delivery.began:
-            at = bisect_left(moments, before.began)
+            at = bisect_left(moments, before.began - ON_THE_WAY_S)
             if at == len(moments) or moments[at] > before.ended + COMMIT_S:
                 needless.add(body)
         if delivery.ended:

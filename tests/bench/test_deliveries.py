@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.deliveries import COMMIT_S, Delivery, judge, read_book
+from bench.deliveries import COMMIT_S, ON_THE_WAY_S, Delivery, judge, read_book
 from bench.queue_clients import Account
 
 BOOK = """\
@@ -51,7 +51,8 @@ class JudgeTests(SynchronousTestCase):
         book = [Delivery("a", "1", 1.0, 2.0), Delivery("a", "2", 9.0, 9.5)]
         needless = ["1 delivered again though nothing had been killed: ['a']"]
         self.assertEqual(judge(book, {"a"}, set(), []), (1, needless))
-        self.assertEqual(judge(book, {"a"}, set(), [0.5]), (1, needless))
+        self.assertEqual(judge(book, {"a"}, set(), [0.9 - ON_THE_WAY_S]), (1, needless))
+        self.assertEqual(judge(book, {"a"}, set(), [1.1 - ON_THE_WAY_S]), (1, []))
         self.assertEqual(judge(book, {"a"}, set(), [2.1 + COMMIT_S]), (1, needless))
         self.assertEqual(judge(book, {"a"}, set(), [1.9 + COMMIT_S]), (1, []))
 
