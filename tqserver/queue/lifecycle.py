@@ -31,7 +31,7 @@ class Event(Enum):
     EXTEND = auto()
     """Its lease is prolonged, or its worker says how far it is."""
     FINISH = auto()
-    """Its worker says that it is done, or cannot be."""
+    """Its worker says that it is done, or cannot be, or was tried often enough."""
     RELEASE = auto()
     """Its worker gives it back unused."""
     RETRY = auto()
@@ -53,7 +53,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[State, ...], tuple[State | None, ...]]] 
     Event.CLAIM: ((_S.READY,), (_S.LEASED,)),
     Event.TAKE: ((_S.READY,), (_S.DONE, GONE)),
     Event.EXTEND: ((_S.LEASED,), (_S.LEASED,)),
-    Event.FINISH: ((_S.LEASED,), (_S.DONE, _S.FAILED, GONE)),
+    Event.FINISH: ((_S.LEASED,), (_S.DONE, _S.FAILED, _S.DEAD, GONE)),
     Event.RELEASE: ((_S.LEASED,), (_S.READY, _S.DELAYED)),
     Event.RETRY: ((_S.LEASED,), (_S.READY, _S.DELAYED, _S.DEAD, GONE)),
     Event.REQUEUE: ((_S.DEAD, _S.FAILED), (_S.READY,)),
@@ -103,15 +103,20 @@ def leased(task: Task, now: int, until: int, lease: str, owner: str) -> Task:
     )
 
 
-def ended(task: Task, now: int, state: State, **changes: object) -> Task | None:
+def ended(task: Task, now: int, state: State, keep_ms: int | None = None, **changes: object) -> Task | None:
     """
     A task that has ended.
 
+    @param keep_ms: how long it is kept, if not as was said when it was put.
     @return: L{None} if it is not kept.
     """
-    if not task.keep_ms:
+    if keep_ms is None:
+        keep_ms = task.keep_ms
+    if not keep_ms:
         return GONE
-    return msgspec.structs.replace(task, state=state, lease="", due=now + task.keep_ms, updated=now, **changes)
+    return msgspec.structs.replace(
+        task, state=state, lease="", due=now + keep_ms, keep_ms=keep_ms, updated=now, **changes
+    )
 
 
 def tried(task: Task, now: int, delay_ms: int | None, backoff: Backoff, chance: float, error: str) -> Task | None:

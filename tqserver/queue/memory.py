@@ -272,7 +272,15 @@ class MemoryStore:
             if refusal is not None or task is None:
                 outcomes.append(refusal or Refusal.UNKNOWN)
                 continue
-            after = ended(task, now, each.state, result=each.result, result_head=each.result_head, error=each.error)
+            after = ended(
+                task,
+                now,
+                each.state,
+                each.keep_ms,
+                result=each.result,
+                result_head=each.result_head,
+                error=each.error,
+            )
             outcomes.append(self._replace(self._held[task.queue], task, after))
         return self._stepped(outcomes)
 

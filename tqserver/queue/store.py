@@ -74,7 +74,8 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     """
     A leased task has ended.
 
-    @ivar state: L{State.DONE} or L{State.FAILED}.
+    @ivar state: L{State.DONE}, L{State.FAILED}, or L{State.DEAD} if its worker counts the tries by rules of its own.
+    @ivar keep_ms: how long it is kept, in place of what was said when it was put; L{None} leaves that.
     """
 
     held: Held
@@ -82,6 +83,7 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     result: bytes | None = None
     result_head: bytes = b""
     error: str = ""
+    keep_ms: int | None = None
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
