@@ -103,6 +103,12 @@ class ToWorker:
         return verdict.of_task(status)
 
 
+_NOT_THEIRS = frozenset(
+    [b"host", b"content-length", b"expect", b"x-task-async", b"x-task-id", b"x-task-attempt", b"x-task-queue"]
+)
+"""Fields of a client's request that are written anew, or are not the client's."""
+
+
 class StoredRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
     A client's request, without its body, as the C{head} of a task.
@@ -134,7 +140,7 @@ def stored(head: RequestHead) -> bytes:
             value = _without_waiting(value)
             if not value:
                 continue
-        elif name.startswith(b"x-task-") or name in (b"host", b"content-length", b"expect"):
+        elif name in _NOT_THEIRS:
             continue
         fields.append((name, value))
     return _encode(StoredRequest(head.method, head.target, head.host, fields))

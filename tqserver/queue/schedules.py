@@ -112,18 +112,20 @@ class Schedules:
             if not cursor:
                 break
         now = self._clock()
+        lives: list[_Live] = []
         for schedule in self._schedules:
             marks = sorted(found.pop(schedule.name, ()), key=lambda each: each[0].until)
             mark = marks[-1][0] if marks else _Mark(schedule.name, "", now)
             live = _Live(schedule, mark, [id for _, id in marks])
-            self._live.append(live)
+            lives.append(live)
             if mark.meaning != schedule.meaning:
                 await self._put(live, now, 0)
             self._find_next(live)
+        self._live = lives
         gone = [id for marks in found.values() for _, id in marks]
+        self._settle()
         if gone:
             await self._store.remove(OWN, gone)
-        self._settle()
 
     def close(self) -> None:
         """No more is put."""

@@ -72,12 +72,16 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     schedules: list[ScheduleState]
 
 
-def status(store: IStore, clock: Clock, reactor: Any, deliveries: Deliveries, schedules: Schedules) -> Deferred[Status]:
+def status(
+    store: IStore, clock: Clock, reactor: Any, deliveries: Deliveries | None, schedules: Schedules
+) -> Deferred[Status]:
     """How everything is now."""
     return Deferred.fromCoroutine(_status(store, clock, reactor, deliveries, schedules))
 
 
-async def _status(store: IStore, clock: Clock, reactor: Any, deliveries: Deliveries, schedules: Schedules) -> Status:
+async def _status(
+    store: IStore, clock: Clock, reactor: Any, deliveries: Deliveries | None, schedules: Schedules
+) -> Status:
     queues: list[QueueState] = []
     for name, queue in sorted(store.queues.items()):
         if name == MARKS:
@@ -96,12 +100,15 @@ async def _status(store: IStore, clock: Clock, reactor: Any, deliveries: Deliver
                 counts.dead,
             )
         )
-    told = [await _delivery(store, clock, reactor, delivery) for delivery in deliveries.all]
+    told = [
+        await _delivery(store, clock, reactor, delivery)
+        for delivery in (deliveries.all if deliveries is not None else ())
+    ]
     fault = store.fault
     return Status(
         fault=f"{fault.reason} {fault.detail}".strip() if fault is not None else "",
-        fronts=not deliveries.line.away,
-        unstored=len(deliveries.settling),
+        fronts=deliveries is not None and not deliveries.line.away,
+        unstored=len(deliveries.settling) if deliveries is not None else 0,
         queues=queues,
         deliveries=told,
         schedules=schedules.states(),
