@@ -19,6 +19,7 @@ The life of an exchange, always in this order:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
@@ -135,3 +136,10 @@ class IExchange(Interface):
 
     def when_over(callback: Callable[[], None]) -> None:
         """Have C{callback} run once when the exchange has ended; at once if it has."""
+
+
+class AccessLogging(Protocol):
+    """Where exchanges are recorded when they are over."""
+
+    def log(self, exchange: IExchange, worker: str, endpoint: str, upstream_s: float) -> None:
+        """Record one."""

@@ -87,7 +87,7 @@ class _Fate(enum.Enum):
 
 _KEEP, _DROP, _CONNECTION, _TRACE, _TASK = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE, _Fate.TASK
 
-_TASKS = frozenset([b"x-task-id", b"x-task-attempt", b"x-task-queue"])
+_TASKS = frozenset([b"x-task-id", b"x-task-attempt", b"x-task-queue", b"x-task-async"])
 
 _OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
 """Dropped because we write them ourselves (framing is the forwarder's), answer them, or because of

@@ -12,7 +12,6 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from twisted.logger import Logger
 
@@ -30,8 +29,9 @@ from ..plane.messages import (
     WorkerSaid,
 )
 from .admission import line_full, retry_after_s, too_busy
+from .asynchronous import Asynchronous
 from .endpoints import EndpointState
-from .exchange import IExchange
+from .exchange import AccessLogging, IExchange
 from .forward_fastcgi import FastCGIForwarder
 from .forward_http import Attempt, HTTPForwarder, IReactor
 from .forwarded import Forwarding
@@ -72,13 +72,6 @@ _Destination = tuple[Match | None, Worker | None, Places]
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
 
-class IAccessLog(Protocol):
-    """Where exchanges are recorded when they are over."""
-
-    def log(self, exchange: IExchange, worker: str, endpoint: str, upstream_s: float) -> None:
-        """Record one."""
-
-
 class Site:
     """
     The data plane behind the exchange.
@@ -93,7 +86,7 @@ class Site:
         reactor: IReactor,
         *,
         notify: Callable[[Upward], None] = lambda message: None,
-        access_log: IAccessLog | None = None,
+        access_log: AccessLogging | None = None,
         sweep: Sweep | None = None,
         outbox: Outbox | None = None,
         make_notifier: MakeNotifier | None = None,
@@ -127,6 +120,7 @@ class Site:
         self._forwarding = Forwarding((), os.urandom)
         self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(())
+        self._asynchronous = Asynchronous(self.routing)
         self._destinations: dict[bytes, _Destination] = {}
         """By path, as long as the host does not matter."""
         self._health_path: bytes | None = None
@@ -141,6 +135,7 @@ class Site:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
             self._cgi = CGIWords(self._forwarding)
         self._table = RouteTable(routing.routes)
+        self._asynchronous = Asynchronous(routing)
         self._destinations.clear()
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
@@ -163,6 +158,7 @@ class Site:
             removed += known.update(worker_routing, routing.secret)
             known.places = self._static.catalogue.of_worker(name)
             known.offload = offload_of(worker_routing, self._static)
+            known.asynchronous = name in self._asynchronous.workers
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
             known.settle()
         self._destinations.clear()
@@ -274,9 +270,10 @@ class Site:
         prefix = match.told_prefix
         if exchange.mount:
             prefix = exchange.mount + prefix.rstrip(b"/")
-        if worker.special:
-            self._prepare(passage, worker, peer, scheme, prefix)
-        if worker.routing.protocol == "http":
+        keeper = self._prepare(passage, worker, peer, scheme, prefix) if worker.special else None
+        if keeper is not None:
+            worker = keeper
+        elif worker.routing.protocol == "http":
             passage.lines = self._forwarding.lines(head, peer, scheme, prefix, exchange.request_id)
         else:
             passage.lines = self._cgi.variables(exchange, peer, scheme, prefix)
@@ -287,8 +284,8 @@ class Site:
                 return
         self._wait(passage, self.reactor.seconds())
 
-    def _prepare(self, passage: Passage, worker: Worker, peer: str, scheme: bytes, prefix: bytes) -> None:
-        """What is to be done about the requests of some workers before an endpoint is chosen."""
+    def _prepare(self, passage: Passage, worker: Worker, peer: str, scheme: bytes, prefix: bytes) -> Worker | None:
+        """What is to be done before an endpoint is chosen; gives the queue, if that gets the request instead."""
         exchange, match, routing = passage.exchange, passage.match, worker.routing
         head = exchange.head
         assert match is not None
@@ -302,6 +299,10 @@ class Site:
                 exchange.response_headers = [*exchange.response_headers, ALLOW]
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
+        if worker.asynchronous:
+            keeper = self._asynchronous.keep(passage, self._workers, self._forwarding, peer, scheme)
+            if keeper is not None:
+                return keeper
         if routing.in_flight_max and (refusal := worker.too_much()) is not None:
             raise refusal
         if routing.balance == "hash":
@@ -309,6 +310,7 @@ class Site:
         if worker.homes is not None:
             passage.home = worker.homes.home(head)
             passage.reached = self._forwarding.reached(head, peer, scheme, prefix)
+        return None
 
     def _place(self, passage: Passage) -> None:
         """Give an exchange that was in hand before to an endpoint, or have it wait for one."""

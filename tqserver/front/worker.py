@@ -71,6 +71,8 @@ class Worker:
         self.places: Mapping[str, Places] = {}
         """Where its files may lie, by the prefixes of its routes."""
         self.offload: Offload | None = None
+        self.asynchronous = False
+        """Whether some of its requests may be answered later."""
 
     def update(self, routing: WorkerRouting, secret: bytes) -> list[EndpointState]:
         """
@@ -103,6 +105,7 @@ class Worker:
             or routing.balance == "hash"
             or self.homes is not None
             or self.offload is not None
+            or self.asynchronous
         )
 
     def cancel_calls(self) -> None:

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> None:
     from twisted.internet import reactor
 
     from .assembly import assemble
+    from .outward import add_outward
     from .service import QueueService
 
     log_to_stderr()
@@ -49,7 +50,8 @@ def main(arguments: list[str]) -> None:
         reactor.callLater(0, reactor.stop)
 
     service = QueueService(reactor, finished)
-    assemble(service, launch.settings, reactor)
+    assembly = assemble(service, launch.settings, reactor)
+    add_outward(service, assembly, launch.settings, launch.front, reactor)
     obey(reactor, service)
     begin = (
         (lambda: listen(service, launch, os.environ)) if supervised else (lambda: listen_alone(service, launch, wrap))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import define
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -35,6 +35,9 @@ from ..http1.sweep import Sweep
 _log = Logger("tqserver.queue")
 
 HEALTH = b"/health"
+
+MARKER = b"x-task-async"
+"""The first field of a request that a front hands over to be answered later; see L{tqserver.queue.asynchronous}."""
 
 SETTLE_S = 0.05
 """
@@ -121,7 +124,12 @@ class QueueService:
     @ivar life: where it stands.
     @ivar in_hand: exchanges that have begun and not ended.
     @ivar apis: the services, by name.
+    @ivar keep: takes requests that are answered later, or L{None}.
+    @ivar sweep: looks after deadlines.
+    @ivar outbox: where what is written waits for the end of the turn.
     """
+
+    keep: Callable[[ServerExchange], None] | None = None
 
     def __init__(self, reactor: Any, finished: Callable[[bool], None]) -> None:
         """
@@ -137,9 +145,9 @@ class QueueService:
         self._stop: list[Callable[[], object]] = []
         self._ports: list[Any] = []
         self._factories: list[HTTPServerFactory] = []
-        self._sweep = Sweep(reactor)
+        self.sweep = Sweep(reactor)
         loop = getattr(reactor, "event_loop", None)
-        self._outbox = Outbox(loop.call_soon if loop is not None else None)
+        self.outbox = Outbox(loop.call_soon if loop is not None else None)
         self._calls: list[IDelayedCall] = []
         self._well = True
 
@@ -164,7 +172,10 @@ class QueueService:
         self._hush.append(callback)
 
     def on_stop(self, callback: Callable[[], object]) -> None:
-        """Have C{callback} called when nothing is in hand any more; if it returns a Deferred, the end waits for it."""
+        """
+        Have C{callback} called when nothing is in hand any more, after those that were registered later have ended; if
+        it returns a Deferred, it has ended when that fires.
+        """
         self._stop.append(callback)
 
     # Where it listens.
@@ -232,7 +243,7 @@ class QueueService:
         os.close(fd)
 
     def _factory(self, api: str = "") -> HTTPServerFactory:
-        factory = HTTPServerFactory(self._reactor, _Door(self, api), ServerSettings(), self._sweep, self._outbox)
+        factory = HTTPServerFactory(self._reactor, _Door(self, api), ServerSettings(), self.sweep, self.outbox)
         factory.on_count = lambda count: self._look()
         self._factories.append(factory)
         return factory
@@ -256,6 +267,10 @@ class QueueService:
         if not api:
             if path == HEALTH:
                 exchange.answer(ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
+                return
+            headers = exchange.head.headers
+            if self.keep is not None and headers and headers[0][0] == MARKER and not exchange.client_host:
+                self.keep(exchange)
                 return
             name, slash, rest = path[1:].partition(b"/")
             api, path = name.decode("ascii", "replace"), slash + rest or b"/"
@@ -325,10 +340,12 @@ class QueueService:
         for call in self._calls:
             if call.active():
                 call.cancel()
-        closing: list[Deferred[Any]] = [
-            maybeDeferred(callback).addErrback(self._mistake) for callback in reversed(self._stop)
-        ]
-        gatherResults(closing).addCallback(lambda _: self._finished(self._well))
+        Deferred.fromCoroutine(self._close_all()).addErrback(self._mistake)
+
+    async def _close_all(self) -> None:
+        for callback in reversed(self._stop):
+            await maybeDeferred(callback).addErrback(self._mistake)
+        self._finished(self._well)
 
     def _later(self, delay_s: float, call: Callable[[], None]) -> None:
         self._calls.append(self._reactor.callLater(delay_s, call))

@@ -42,8 +42,8 @@ LEASE = (
 )
 
 UPDATE = (
-    "UPDATE task SET state = ?, attempts = ?, updated = ?, ready = ?, expires = ?, due = ?, lease = ?, owner = ?,"
-    " result = ?, result_head = ?, error = ?, progress = ? WHERE seq = ? AND state = ? AND lease = ?"
+    "UPDATE task SET state = ?, attempts = ?, updated = ?, ready = ?, expires = ?, due = ?, keep_ms = ?, lease = ?,"
+    " owner = ?, result = ?, result_head = ?, error = ?, progress = ? WHERE seq = ? AND state = ? AND lease = ?"
 )
 
 DELETE = "DELETE FROM task WHERE seq = ? AND state = ? AND lease = ?"
@@ -158,6 +158,7 @@ def update(db: sqlite3.Connection, pairs: Sequence[tuple[Task, Task]]) -> None:
                     now.ready,
                     now.expires,
                     now.due,
+                    now.keep_ms,
                     now.lease,
                     now.owner,
                     now.result,

@@ -244,7 +244,15 @@ class Steps:
         """See L{IStore}."""
 
         def after(each: Finish, task: Task, now: int) -> Task | None:
-            return ended(task, now, each.state, result=each.result, result_head=each.result_head, error=each.error)
+            return ended(
+                task,
+                now,
+                each.state,
+                each.keep_ms,
+                result=each.result,
+                result_head=each.result_head,
+                error=each.error,
+            )
 
         return self._holding(finishes, after)
 
