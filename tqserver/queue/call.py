@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Step(Enum):
     """Where a call is."""
 
+    SPARE = auto()
+    """Its turn has not come yet."""
     SENDING = auto()
     """It is on its way, or the worker has it."""
     ANSWERED = auto()
@@ -54,6 +56,7 @@ class Call:
 
     @ivar until: when its lease ends.
     @ivar step: where it is.
+    @ivar began: when it was sent, by the sweep's clock, which is coarse.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class Call:
         "_repeated",
         "_request",
         "_timeout_s",
+        "began",
         "connector",
         "step",
         "task",
@@ -84,7 +88,8 @@ class Call:
         self.task = task
         self.told = told
         self.until = task.due
-        self.step = Step.SENDING
+        self.step = Step.SPARE
+        self.began = 0.0
         self.connector: IConnector | None = None
         self._line = line
         self._request = request
@@ -109,7 +114,8 @@ class Call:
     def begin(self, connection: HTTPClientConnection) -> None:
         """There is a connection: send it."""
         self._connection = connection
-        connection.deadline = self._line.sweep.now + self._timeout_s
+        self.began = now = self._line.sweep.now
+        connection.deadline = now + self._timeout_s
         method, fields, body = self._request
         fields = list(fields)
         if body:

@@ -174,10 +174,9 @@ class Deliveries:
 
     def _forget(self, call: Call) -> None:
         """Somebody else has the task now, or nobody."""
-        if call.cancel():
-            delivery = call.told
-            assert isinstance(delivery, Delivery)
-            delivery.in_flight -= 1
+        delivery = call.told
+        assert isinstance(delivery, Delivery)
+        if delivery.drop(call):
             delivery.tally.lost += 1
             self.running.pop(call.task.lease, None)
             self.soon(delivery)
@@ -250,9 +249,9 @@ class Deliveries:
         """Wait no longer for workers."""
         self._limit = self._reactor.callLater(STORE_S, self._end)
         for call in list(self.running.values()):
-            if call.cancel():
-                delivery = call.told
-                assert isinstance(delivery, Delivery)
+            delivery = call.told
+            assert isinstance(delivery, Delivery)
+            if delivery.drop(call):
                 delivery.give_back(call, "the queue was stopped")
         self._turned()
 

@@ -8,6 +8,7 @@ that it has got is answered otherwise before.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -40,6 +41,11 @@ WAIT_S = 3600.0
 
 RESULT_BYTES_MAX = 1024 * 1024
 """Of an answer, to be kept."""
+
+AHEAD = 4
+"""While a worker is quick, so many times as many tasks are claimed ahead as it has: it need not wait for the store."""
+
+AHEAD_MAX = 256
 
 FAULT_S = 0.5
 """The first pause, in seconds, after tasks could not be claimed; it doubles."""
@@ -114,7 +120,7 @@ class Delivery:
     """
     One queue's deliveries.
 
-    @ivar in_flight: tasks that a worker has, or will have in a moment.
+    @ivar in_flight: tasks that a worker has, or will have in a moment. While it is quick, more are claimed ahead.
     @ivar resting_until: by the reactor's clock, until when a busy worker is left alone; 0 if it is not.
     """
 
@@ -146,6 +152,10 @@ class Delivery:
         self._claim: Deferred[list[Task]] | None = None
         self._later: IDelayedCall | None = None
         self._fault_s = FAULT_S
+        self._spare: deque[Call] = deque()
+        """Claimed ahead, so that a worker that is quick need not wait for the store."""
+        self._quick = False
+        """Whether the last answer came soon."""
         self._refusals = 0
         """Answers in a row that said that the worker is busy."""
 
@@ -156,9 +166,16 @@ class Delivery:
         around = self._around
         if self._claiming or self._later is not None or around.hushed or around.line.away or around.settling.faulty:
             return
-        # Who was busy is asked with one task whether it still is.
-        most = 1 if self._refusals else self.rule.concurrency
-        room = min(most - self.in_flight, CLAIM_MAX)
+        concurrency, spare = self.rule.concurrency, len(self._spare)
+        if self._refusals:
+            # Who was busy is asked with one task whether it still is.
+            room = 1 - self.in_flight
+        elif self._quick:
+            ahead = min(AHEAD * concurrency, AHEAD_MAX)
+            room = concurrency + ahead - self.in_flight - spare if 2 * spare <= ahead else 0
+        else:
+            room = concurrency - self.in_flight - spare
+        room = min(room, CLAIM_MAX)
         if room <= 0:
             return
         self._claiming = True
@@ -177,6 +194,7 @@ class Delivery:
         if self._later is not None:
             self._later.cancel()
             self._later = None
+        self._let_go()
 
     def _claimed(self, tasks: list[Task]) -> None:
         self._claiming = False
@@ -223,13 +241,46 @@ class Delivery:
             # Its lease ran out during the last try, or it may be tried less often by now.
             self._end_unsent(call, State.DEAD, task.error or "it was tried often enough")
             return
-        self.in_flight += 1
         around.took(call)
-        around.line.start(call)
+        if self.in_flight < rule.concurrency:
+            self._send(call)
+        else:
+            self._spare.append(call)
+
+    def _send(self, call: Call) -> None:
+        self.in_flight += 1
+        call.step = Step.SENDING
+        self._around.line.start(call)
+
+    def _send_next(self) -> None:
+        """There is room for one more."""
+        if self._spare and self.in_flight < self.rule.concurrency and not self._refusals:
+            self._send(self._spare.popleft())
+
+    def _let_go(self) -> None:
+        """Give back what was claimed ahead: its turn does not come soon."""
+        spare, self._spare = self._spare, deque()
+        for call in spare:
+            call.step = Step.ANSWERED
+            self._release(call, False, 0, call.task.error)
+
+    def drop(self, call: Call) -> bool:
+        """
+        Go on with a task no more. What becomes of it is the caller's to say.
+
+        @return: false if it has ended already.
+        """
+        if call.step is Step.SPARE:
+            call.step = Step.ANSWERED
+            self._spare.remove(call)
+        elif call.cancel():
+            self.in_flight -= 1
+        else:
+            return False
+        return True
 
     def _end_unsent(self, call: Call, state: State, error: str) -> None:
         call.step = Step.ANSWERED
-        self.in_flight += 1
         self._around.took(call)
         self._finish(call, state, error=error)
 
@@ -240,6 +291,8 @@ class Delivery:
 
     def answered(self, call: Call, head: ResponseHead, body: bytes, cut: bool) -> None:
         """See L{Told}."""
+        self.in_flight -= 1
+        self._quick = call.began == self._around.line.sweep.now
         status = head.status
         said = self._manner.judge(status)
         if said is Verdict.LATER:
@@ -262,11 +315,15 @@ class Delivery:
 
     def broken(self, call: Call, reason: str) -> None:
         """See L{Told}."""
+        self.in_flight -= 1
+        self._quick = False
         self._again(call, reason)
 
     def unsent(self, call: Call, reason: str) -> None:
         """See L{Told}."""
+        self.in_flight -= 1
         self.tally.unsent += 1
+        self._let_go()
         self._release(call, False, 0, reason)
 
     def give_back(self, call: Call, reason: str) -> None:
@@ -285,6 +342,7 @@ class Delivery:
         if busy and self.resting_until == 0.0:
             self.resting_until = self._reactor.seconds() + delay_ms / 1000
             self._pause(delay_ms / 1000)
+            self._let_go()
         self._release(call, False, delay_ms, verdict.reason(head.status, head.reason, body))
 
     def _again(
@@ -323,9 +381,9 @@ class Delivery:
         self._ended(call, Release(_held(call.task), counted, delay_ms, reason))
 
     def _ended(self, call: Call, end: Finish | Release) -> None:
-        self.in_flight -= 1
         self._around.settling.add(call, end)
         self._around.soon(self)
+        self._send_next()
 
     def settled(self, call: Call, outcome: Task | Refusal) -> None:
         """What became of a task is stored, or was refused."""
