@@ -467,6 +467,26 @@ class TaskTests(SynchronousTestCase):
             self.assertEqual(b"x-task-id: t1\r\n" in lines, passed, peer)
             self.assertEqual(b"x-task-" in lines, passed, peer)
 
+    def test_usual_task(self) -> None:
+        """A usual task is written in a shorter way, and nothing about it is different."""
+        for fields in (
+            TASK,
+            (*TASK, (b"x-request-id", b"t1"), (b"content-type", b"text/plain"), (b"content-length", b"4")),
+            (*TASK, (b"x-forwarded-for", b"192.0.2.7")),
+            (*TASK, (b"connection", b"keep-alive"), (b"x_task_id", b"2")),
+        ):
+            head = request_head(headers=fields)
+            for prefix in (b"/", b"/api"):
+                made = forwarding()
+                request_id, _ = made.identify(head, SERVER)
+                wanted, _, _ = made.rewrite(head, SERVER, b"http", prefix, request_id)
+                for _ in range(2):
+                    lines = b"".join(made.lines(head, SERVER, b"http", prefix, request_id)).split(b"\r\n")[:-1]
+                    told = dict(line.split(b": ", 1) for line in lines)
+                    self.assertEqual(len(lines), len(wanted))
+                    told.pop(b"traceparent")
+                    self.assertEqual(told, {name: value for name, value in wanted if name != b"traceparent"})
+
     def test_scripts(self) -> None:
         """A script is told no more than other workers are."""
         self.assertEqual([is_kept(name) for name, _ in TASK], [False] * 3)

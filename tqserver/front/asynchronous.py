@@ -50,16 +50,16 @@ class Asynchronous:
 
     def keep(
         self, passage: Passage, workers: Mapping[str, Worker], forwarding: Forwarding, peer: str, scheme: bytes
-    ) -> Worker | None:
+    ) -> bool:
         """
         Have a request go to the queue, if it is one of those: its path as it is, and all that is told of its client.
 
-        @return: the queue; L{None} if it is not.
+        @return: whether it goes there.
         """
         exchange, match = passage.exchange, passage.match
         head = exchange.head
         if match is None or (match.worker, match.prefix) not in self._routes or not prefers_later(head):
-            return None
+            return False
         queue = workers.get(self._queue)
         if queue is not None:
             passage.worker = queue
@@ -68,4 +68,4 @@ class Asynchronous:
             # The prefix is told to the worker, when it is asked.
             lines = forwarding.lines(head, peer, scheme, exchange.mount, exchange.request_id)
             passage.lines = [FIELD % place, *lines]
-        return queue
+        return queue is not None

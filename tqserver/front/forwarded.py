@@ -156,6 +156,7 @@ class Forwarding:
         self._entropy = entropy
         self._traces: list[bytes] = []
         self._told: dict[tuple[str, bytes, bytes, bytes], bytes] = {}
+        self._told_tasks: dict[tuple[bytes, bytes, bytes], bytes] = {}
         self._written: dict[tuple[bytes, str, bytes, bytes], bytes] = {}
         self._id_prefix = entropy(8).hex() + "-"
         self._ids = count(1)
@@ -243,6 +244,10 @@ class Forwarding:
         @param request_id: what L{identify} gave out.
         """
         fields = head.fields
+        if peer == PEER:
+            lines = self._task_lines(head, scheme, prefix, request_id)
+            if lines:
+                return lines
         if fields:
             key = fields, peer, scheme, prefix
             written = self._written.get(key)
@@ -269,6 +274,32 @@ class Forwarding:
             traces.pop(),
             b"\r\n",
         ]
+
+    def _task_lines(self, head: RequestHead, scheme: bytes, prefix: bytes, request_id: str) -> list[bytes]:
+        """
+        What is usual from a process of the server: a task, with nothing said of a client but an id. Empty if there is
+        more to it.
+        """
+        lines = [b"host: ", head.host, b"\r\n"]
+        fates = self._fates
+        for name, value in head.headers:
+            fate = fates.get(name) or self._judge(name)
+            if fate is _KEEP or fate is _TASK:
+                lines += (name, b": ", value, b"\r\n")
+            elif fate is not _DROP and name != b"x-request-id":
+                return []
+        key = scheme, head.host, prefix
+        told = self._told_tasks.get(key)
+        if told is None:
+            fields = self._own_words(self._peer(PEER), scheme, head.host, prefix)
+            told = b"".join(b"%b: %b\r\n" % field for field in fields)
+            if len(self._told_tasks) >= TOLD_REMEMBERED_MAX:
+                self._told_tasks.clear()
+            self._told_tasks[key] = told
+        written_id = request_id.encode("ascii", "replace")
+        lines += (told, b"x-request-id: ", written_id, b"\r\nx-correlation-id: ", written_id)
+        lines += (b"\r\ntraceparent: ", self.new_trace(), b"\r\n")
+        return lines
 
     def _write(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes) -> bytes:
         """

@@ -299,10 +299,9 @@ class Site:
                 exchange.response_headers = [*exchange.response_headers, ALLOW]
                 raise ClientFault("Files can only be read.", status=405)
             raise ClientFault("There is nothing here.", status=404)
-        if worker.asynchronous:
-            keeper = self._asynchronous.keep(passage, self._workers, self._forwarding, peer, scheme)
-            if keeper is not None:
-                return keeper
+        keep = self._asynchronous.keep
+        if worker.asynchronous and keep(passage, self._workers, self._forwarding, peer, scheme):
+            return passage.worker
         if routing.in_flight_max and (refusal := worker.too_much()) is not None:
             raise refusal
         if routing.balance == "hash":

@@ -33,6 +33,9 @@ WAIT_S_MAX = 60
 RETRY_AFTER_S = 1
 """When to ask again, in seconds."""
 
+HELD_BYTES_MAX = 256 * 1024 * 1024
+"""Of all bodies that are being gathered."""
+
 WAITERS_MAX = 10_000
 """Clients that may wait for answers at once."""
 
@@ -71,6 +74,7 @@ class Asynchronous:
     Takes such requests, and tells what became of them.
 
     @ivar waiters: who waits for the end of a task, by its id.
+    @ivar held_bytes: of bodies that are being gathered.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Asynchronous:
         self._cancel = cancel
         self._hushed = False
         self._waiting = 0
+        self.held_bytes = 0
         self.waiters: dict[str, dict[Deferred[None], None]] = {}
 
     # A request to be stored.
@@ -104,7 +109,9 @@ class Asynchronous:
         if length == 0:
             self._put(exchange, b"")
         else:
-            exchange.receive(_Body(exchange, self._rules.body_bytes_max, self._put))
+            body = _Body(self, exchange, self._rules.body_bytes_max, self._put)
+            exchange.when_over(body.forget)
+            exchange.receive(body)
 
     def _put(self, exchange: ServerExchange, body: bytes) -> None:
         head = exchange.head
@@ -237,8 +244,13 @@ class _Body:
     """Gathers a request's body; see L{IBodySink<tqserver.front.exchange.IBodySink>}."""
 
     def __init__(
-        self, exchange: ServerExchange, bytes_max: int, whole: Callable[[ServerExchange, bytes], None]
+        self,
+        keeper: Asynchronous,
+        exchange: ServerExchange,
+        bytes_max: int,
+        whole: Callable[[ServerExchange, bytes], None],
     ) -> None:
+        self._keeper = keeper
         self._exchange = exchange
         self._bytes_max = bytes_max
         self._whole = whole
@@ -247,23 +259,33 @@ class _Body:
 
     def body_data(self, data: bytes) -> None:
         """Some of it has come."""
-        self._bytes += len(data)
         if self._pieces is None:
             return
+        self._bytes += len(data)
+        self._keeper.held_bytes += len(data)
         if self._bytes > self._bytes_max:
             self.body_failed(_too_large(self._bytes_max))
+        elif self._keeper.held_bytes > HELD_BYTES_MAX:
+            self.body_failed(ServerFault("Too many requests are being stored.", status=503, retry_after_s=1))
         else:
             self._pieces.append(data)
 
+    def forget(self) -> None:
+        """What has come is of no more use."""
+        self._pieces = None
+        self._keeper.held_bytes -= self._bytes
+        self._bytes = 0
+
     def body_end(self) -> None:
         """All of it has come."""
-        pieces, self._pieces = self._pieces, None
+        pieces = self._pieces
+        self.forget()
         if pieces is not None:
             self._whole(self._exchange, b"".join(pieces))
 
     def body_failed(self, fault: Fault) -> None:
         """The rest will not come, or is not wanted."""
-        self._pieces = None
+        self.forget()
         _refuse(self._exchange, fault)
 
 
