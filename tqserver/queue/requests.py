@@ -229,5 +229,5 @@ def answer_of(task: Task) -> StoredAnswer | None:
 
 
 def plain_fields(answer: StoredAnswer) -> Headers:
-    """The fields of a stored answer."""
-    return [(name, value) for name, value in answer.fields]
+    """The fields of a stored answer, but those for developers: a front adds them to this answer, too."""
+    return [(name, value) for name, value in answer.fields if not name.lower().startswith(b"x-tqserver-")]
