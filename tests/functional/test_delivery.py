@@ -198,6 +198,34 @@ class DeliveryTests(DeliveryCase):
         tries = Counter(task for task, _, _, _ in self.ledger(running, "begin"))
         self.assertEqual((len(tries), set(tries.values())), (200, {1}))
 
+    def test_fronts_replaced(self) -> None:
+        """The fronts are replaced in the middle, twice: what is in hand ends, and nothing is lost or comes twice."""
+        running = self.serve_queue()
+        self.put(running, *[{"n": n, "seconds": 0.05} for n in range(300)])
+        for ended in (20, 150):
+            self.when("some are done", lambda n=ended: len(self.ledger(running)) >= n, running)
+            before = set(running.fronts())
+            running.signal("USR2")
+            self.when("others are there", lambda old=before: not old & set(running.fronts()), running)
+        counts = self.when_over(running, 300)
+        self.assertEqual(counts["done"], 300)
+        tries = Counter(task for task, _, _, _ in self.ledger(running, "begin"))
+        self.assertEqual((len(tries), set(tries.values())), (300, {1}))
+
+    def test_fronts_killed(self) -> None:
+        """The fronts are killed in the middle: what was in hand comes again, and nothing is lost."""
+        running = self.serve_queue()
+        self.put(running, *[{"n": n, "seconds": 0.05} for n in range(200)])
+        for ended in (20, 100):
+            self.when("some are done", lambda n=ended: len(self.ledger(running)) >= n, running)
+            for pid in running.fronts():
+                os.kill(pid, signal.SIGKILL)
+        counts = self.when_over(running, 200)
+        self.assertEqual(counts["done"], 200)
+        tries = Counter(task for task, _, _, _ in self.ledger(running))
+        self.assertEqual(len(tries), 200)
+        self.assertLessEqual(sum(tries.values()) - 200, 2 * 8)
+
     def test_outsiders(self) -> None:
         """Nobody can pretend that a request is a task, or have one stored that nobody may."""
         running = self.serve_queue()

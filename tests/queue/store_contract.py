@@ -424,6 +424,28 @@ class StoreContract:
 
     # Finish.
 
+    def test_finish_dead(self) -> None:
+        """Who counts tries by rules of their own says that a task is dead, and how long it is kept."""
+        task = self.leased()
+        after = self.finish(task, state=State.DEAD, error="five times", keep_ms=5000)
+        assert isinstance(after, Task)
+        self.assertEqual((after.state, after.error, after.due), (State.DEAD, "five times", self.now() + 5000))
+        self.assertEqual(self.get(task), after)
+        self.assertCounts(dead=1)
+        self.later(5000)
+        self.sweep()
+        self.assertIsNone(self.get(task))
+
+    def test_finish_kept_otherwise(self) -> None:
+        """What was to be kept is not, if whoever ends it says so; nothing said leaves it as it was."""
+        gone, kept = self.leased(keep_ms=1000), self.leased(keep_ms=1000)
+        self.finish(gone, keep_ms=0)
+        self.finish(kept)
+        self.assertIsNone(self.get(gone))
+        found = self.get(kept)
+        assert found is not None
+        self.assertEqual(found.due, self.now() + 1000)
+
     def test_finish(self) -> None:
         """A task that is not kept is gone, and what ended is given as it was."""
         task = self.leased()
