@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from tqserver.config.load import load_server, load_worker
-from tqserver.config.model import ServerConfig, WorkerConfig
+from tqserver.config.model import Project, ServerConfig, WorkerConfig
 from tqserver.errors import ConfigFault, Problem
 
 
@@ -56,3 +56,10 @@ def only(fault: ConfigFault) -> Problem:
     """The one problem of a fault."""
     assert len(fault.problems) == 1, str(fault)
     return fault.problems[0]
+
+
+def only_problem_of(project: Project) -> Problem:
+    """The one problem of the one worker that is broken."""
+    assert len(project.broken) == 1, project.broken
+    (problem,) = project.broken[0].problems
+    return problem

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.queue.delivering import JOBS, NOW_MS, DeliveringCase
-from tqserver.queue.delivery import LATER_MS_MIN, LEASE_MS, OWNER
+from tqserver.queue.delivery import LATER_MS_MIN, LEASE_MS, OWNER, Rule
 from tqserver.queue.model import LOCAL, NewTask, Policy, QueueName, State
-from tqserver.queue.requests import answer_of
+from tqserver.queue.requests import ToWorker, answer_of
 from tqserver.queue.store import Claim
 
 
@@ -211,7 +211,8 @@ class AnswerTests(DeliveringCase):
     def test_tried_often_enough(self) -> None:
         """A task that was tried as often as it may be, and lost its lease, is not sent once more."""
         delivery = self.deliver(attempts_max=1)
-        self.deliveries.hush()
+        delivery.hush()
+        self.deliveries.hushed = True
         [id] = self.put(b"x")
         self.successResultOf(self.store.claim(Claim((JOBS,), 1, self.now() + 10)))
         self.sweep(1)
@@ -415,6 +416,16 @@ class EndTests(DeliveringCase):
         self.reply(wire)
         self.successResultOf(stopped)
         self.assertEqual([self.state(id)[:2] for id in ids], [(State.DONE, 1), (State.READY, 0)])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_before_the_start(self) -> None:
+        """The process is told to end while it begins: then it does not begin to deliver."""
+        self.deliveries.add(Rule(queue=JOBS, to="/"), ToWorker("jobs", "/"))
+        self.deliveries.hush()
+        self.successResultOf(self.deliveries.start())
+        self.put(b"a")
+        self.assertEqual(self.opening, 0)
+        self.successResultOf(self.deliveries.stop())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop_at_once(self) -> None:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..errors import ConfigFault, Problem
 from .folder import Folder, environment_lines
@@ -104,7 +104,7 @@ def load_project(
     @raise ConfigFault: if C{server.yaml} cannot be used.
     """
     server = load_server(path, mode, environ, cores)
-    workers: list[WorkerConfig] = []
+    reads: list[Read] = []
     broken: list[BrokenWorker] = []
     claims: dict[tuple[str | None, str], _Claim] = {}
     for name in _worker_names(server):
@@ -116,8 +116,28 @@ def load_project(
         except ConfigFault as fault:
             broken.append(BrokenWorker(_printable(name), _printable(directory), _printable(file), fault.problems))
         else:
-            workers.append(read.config)
-    return Project(server, tuple(workers), tuple(broken))
+            reads.append(read)
+    workers: list[WorkerConfig] = []
+    # One that is broken may be the queue; then what it keeps for others is answered at once meanwhile.
+    keeper = bool(broken) or any(read.config.type == "queue" for read in reads)
+    for read in reads:
+        config = read.config
+        problem = None if keeper else _nobody_keeps(read)
+        if problem is None:
+            workers.append(config)
+        else:
+            broken.append(BrokenWorker(config.name, config.directory, config.file, (problem,)))
+    return Project(server, tuple(workers), tuple(sorted(broken, key=lambda worker: worker.name)))
+
+
+def _nobody_keeps(read: Read) -> Problem | None:
+    """What is wrong with a worker whose requests may be answered later, where there is no queue at all."""
+    for route, line in zip(read.config.routes, read.lines, strict=True):
+        if route.asynchronous:
+            message = "is true, but there is no worker of type queue, which would keep such requests"
+            hint = "make one (`type: queue` in its worker.yaml), or remove async"
+            return Problem(read.config.file, read.async_line or line, "async", message, hint)
+    return None
 
 
 @frozen
@@ -172,7 +192,8 @@ def _load_worker(directory: str, server: ServerConfig) -> Read:
     read = build_worker(found, name, directory, server, _look(directory), extra)
     found.raise_problems()
     assert read is not None, "without problems there is a configuration"
-    return read
+    said = found.values.get("async")
+    return read if said is None else evolve(read, async_line=said.line)
 
 
 def _environment_file(found: Found, directory: str) -> Sequence[tuple[str, str]]:

@@ -74,10 +74,12 @@ class Read:
     A worker's configuration, and the lines of its routes for those who collide with them.
 
     @ivar lines: the line of each of the worker's routes, from 1.
+    @ivar async_line: where it says C{async}; 0 if it does not.
     """
 
     config: WorkerConfig
     lines: tuple[int, ...]
+    async_line: int = 0
 
 
 def build_worker(

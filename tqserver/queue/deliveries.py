@@ -86,6 +86,7 @@ class Deliveries:
         self._stopped: Deferred[None] | None = None
         self._limit: IDelayedCall | None = None
         self._hushed_at = 0.0
+        self._ending = False
 
     @property
     def all(self) -> Iterable[Delivery]:
@@ -124,8 +125,9 @@ class Deliveries:
                 cursor = page.cursor
                 if not cursor:
                     break
-        self.hushed = False
-        self._back()
+        if not self._ending:
+            self.hushed = False
+            self._back()
 
     # Turns.
 
@@ -218,9 +220,9 @@ class Deliveries:
 
     def hush(self) -> None:
         """Claim no more; those in flight go on. May be called again."""
-        if self.hushed:
+        if self._ending:
             return
-        self.hushed = True
+        self._ending = self.hushed = True
         self._hushed_at = self._reactor.seconds()
         for delivery in self._all:
             delivery.hush()
