@@ -60,7 +60,7 @@ class GridMixin:
         seen: dict[Event, tuple[set[State], set[State | None]]] = {event: (set(), set()) for event in Event}
         for event in Event:
             for state in State:
-                for end in (State.DONE, State.FAILED):
+                for end in (State.DONE, State.FAILED, State.DEAD):
                     for delay_ms in (0, 500):
                         for keep_ms in (0, 10_000):
                             if state in FINISHED and not keep_ms:

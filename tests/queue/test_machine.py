@@ -313,7 +313,7 @@ class StoreMachine(RuleBasedStateMachine):
     def held(self, lease: tuple[str, str, str], by_id: bool) -> Held:
         return Held(lease[0], id=lease[1] if by_id else "", lease=lease[2])
 
-    @rule(lease=leases, by_id=st.booleans(), state=st.sampled_from([State.DONE, State.FAILED]))
+    @rule(lease=leases, by_id=st.booleans(), state=st.sampled_from([State.DONE, State.FAILED, State.DEAD]))
     def finish(self, lease: tuple[str, str, str], by_id: bool, state: State) -> None:
         (outcome,) = self.of(self.store.finish([Finish(self.held(lease, by_id), state, b"r")]))
         entry, refusal = self.refusal(lease)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.queue.schedule import Schedule, check, following, missed
+from tqserver.queue.schedule import Schedule, following, missed
 
 BERLIN = ZoneInfo("Europe/Berlin")
 """Where clocks go forward on 29 March 2026 at 2:00, and back on 25 October at 3:00."""
@@ -141,28 +141,14 @@ class MissedTests(SynchronousTestCase):
             at = after
 
 
-class CheckTests(SynchronousTestCase):
-    """What people write."""
+class WordTests(SynchronousTestCase):
+    """Words for usual times."""
 
-    def test_good(self) -> None:
-        """Good ones."""
-        for cron in CRONS:
-            self.assertEqual(check(cron, "Europe/Berlin"), "", cron)
-
-    def test_bad(self) -> None:
-        """Bad ones, with a reason."""
-        for cron, zone in [
-            ("", "UTC"),
-            ("* * * *", "UTC"),
-            ("60 * * * *", "UTC"),
-            ("* 25 * * *", "UTC"),
-            ("0 0 30 2 *", "UTC"),
-            ("@daily", "UTC"),
-            ("* * * * *", "Europe/Nowhere"),
-            ("* * * * *", "../../etc/passwd"),
-            ("* * * * *", ""),
-        ]:
-            self.assertNotEqual(check(cron, zone), "", (cron, zone))
+    def test_word(self) -> None:
+        """A word is what it stands for."""
+        at = moment(2026, 5, 1, 13)
+        self.assertEqual(shown(following(schedule("@daily"), at)), "05-02 00:00 +0200")
+        self.assertEqual(shown(following(schedule("@Hourly"), at)), "05-01 14:00 +0200")
 
     def test_utc(self) -> None:
         """Without a time zone it is UTC."""

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from attrs import evolve
 
+from .cron import cron_mistake
 from .nodes import Mistake, Wrong, has_tag, is_null, line_of, mapping, mistake, pairs, shown
 from .places import address, entry, port, socket_path, url_path
 from .queue_model import (
@@ -56,11 +57,22 @@ queue_name = text(
     r"[A-Za-z0-9](?:[A-Za-z0-9_\-]{0,78}[A-Za-z0-9])?",
 )
 _schedule_name = text("a name", "1 to 80 letters, digits, -, _ and .", r"[A-Za-z0-9_.\-]{1,80}")
-_cron = text(
+_cron_text = text(
     "the times of a schedule",
     'five fields (minute, hour, day of month, month, day of week) such as "*/5 * * * *", or @hourly, @daily',
     r"@[A-Za-z]{3,20}|[^ @]{1,60}(?: +[^ ]{1,60}){4,5}",
 )
+
+
+def _cron(node: yaml.Node, path: str) -> str:
+    """Read the times of a schedule."""
+    value = _cron_text(node, path)
+    wrong = cron_mistake(value)
+    if wrong:
+        raise mistake(
+            node, path, f"{wrong}: {shown(value)}", 'minute, hour, day, month, weekday, as in "30 2 * * mon-fri"'
+        )
+    return value
 
 
 def _token(node: yaml.Node, path: str) -> str:

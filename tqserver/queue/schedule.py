@@ -13,7 +13,9 @@ from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import msgspec
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
+
+from ..config.cron import cron_fields
 
 SECOND_MS = 1000
 
@@ -32,7 +34,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """
     Tasks that are put at certain times.
 
-    @ivar cron: five fields, or six of which the first is the second.
+    @ivar cron: see L{tqserver.config.cron}.
     @ivar timezone: an IANA name.
     @ivar payload_type: the media type of what the tasks hold.
     """
@@ -56,33 +58,15 @@ EARLIER = timedelta(hours=3)
 """More than any clock is ever put back."""
 
 
-def check(cron: str, zone: str) -> str:
-    """
-    What is wrong with a schedule's times.
-
-    @return: empty if nothing is.
-    """
-    try:
-        tz = ZoneInfo(zone)
-    except (ValueError, OSError, KeyError):
-        return f"there is no time zone {zone}"
-    try:
-        next(CronSim(cron, datetime(2024, 1, 1, tzinfo=tz)))
-    except CronSimError as error:
-        return str(error)
-    except StopIteration:
-        return "it never fires"
-    return ""
-
-
 def _slots(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     """Slots after a moment, in order."""
     last = after
     # Of five fields those that name an hour go by the clock on the wall, where a moment in an hour that there is twice
     # is taken for the first of both: so a little earlier.
-    begin = after - EARLIER if len(schedule.cron.split()) == 5 else after
+    cron = cron_fields(schedule.cron)
+    begin = after - EARLIER if len(cron.split()) == 5 else after
     try:
-        for slot in CronSim(schedule.cron, begin):
+        for slot in CronSim(cron, begin):
             moment = slot.astimezone(timezone.utc)
             if moment > last:
                 yield moment
