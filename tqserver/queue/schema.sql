@@ -2,7 +2,7 @@
 --
 -- Moments are milliseconds since 1970, UTC; 0 is never. What a task may go through (lifecycle.py has the same table):
 --
---     DELAYED 0 --due--> READY 1 --claim--> LEASED 2 --finish--> DONE 3 | FAILED 4 | (gone, if it is not kept)
+--     DELAYED 0 --due--> READY 1 --claim--> LEASED 2 --finish--> DONE 3 | FAILED 4 | DEAD 5 | (gone, if not kept)
 --     LEASED --release, retry, lease ended--> READY | DELAYED | DEAD 5 | (gone)
 --     READY --take--> DONE | (gone)
 --     FAILED | DEAD --requeue--> READY
