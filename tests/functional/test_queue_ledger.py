@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -78,9 +77,10 @@ class SyncedTests(SynchronousTestCase):
                 return
             if tracer.poll() is not None:
                 assert tracer.stderr is not None
-                if os.environ.get("CI"):
-                    self.fail(tracer.stderr.read())
-                raise SkipTest(f"may not trace: {tracer.stderr.read()}")
+                said = tracer.stderr.read()
+                if "ptrace" not in said:
+                    self.fail(said)
+                raise SkipTest("this user may not trace")
             self.assertLess(time.monotonic(), end, "not attached in time")
             time.sleep(0.01)
 
