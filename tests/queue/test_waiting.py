@@ -182,6 +182,50 @@ class SlowTests(WaitingTests):
         self.slow.answer()
         self.assertEqual(self.got(claim), [b"a"])
 
+    def test_put_while_another_is_asked_for(self) -> None:
+        """A task that is put just when another client is being served goes to the next who waits, not to nobody."""
+        self.slow.slow = True
+        first, second, third = self.wait(), self.wait(limit=100), self.wait()
+        self.put(b"a")
+        ((claim, answer),) = self.slow.asked
+        self.slow.asked.clear()
+        served = MemoryStore.claim(self.store, claim)  # In one commit with what is put next.
+        self.put(b"b")
+        served.chainDeferred(answer)
+        self.assertEqual(self.got(first), [b"a"])
+        ((claim, answer),) = self.slow.asked
+        self.slow.asked.clear()
+        served = MemoryStore.claim(self.store, claim)
+        self.put(b"c")
+        served.chainDeferred(answer)
+        self.assertEqual(self.got(second), [b"b"])
+        self.slow.answer()
+        self.assertEqual(self.got(third), [b"c"])
+        self.assertEqual((self.slow.asked, self.clock.getDelayedCalls()), ([], []))
+
+    def test_left_after_it_was_served(self) -> None:
+        """What was put for somebody who leaves goes to the next, though what they were given cannot be given back."""
+        self.slow.slow = True
+        gone, claim = self.wait(), self.wait()
+        self.put(b"a")
+        self.patch(self.slow, "release", lambda releases: fail(StoreFault("broken")))
+        ((asked, answer),) = self.slow.asked
+        self.slow.asked.clear()
+        served = MemoryStore.claim(self.store, asked)
+        self.put(b"b")
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        served.chainDeferred(answer)
+        while self.slow.asked:
+            self.slow.answer()
+        self.assertEqual(self.got(claim), [b"b"])
+
+    def test_thousands_at_once(self) -> None:
+        """A thousand who wait are served by one request that puts a thousand tasks."""
+        claims = [self.wait() for _ in range(1000)]
+        self.put(*[b"%d" % number for number in range(1000)])
+        self.assertEqual([self.got(claim) for claim in claims], [[b"%d" % number] for number in range(1000)])
+
     def test_somebody_else_was_faster(self) -> None:
         """Who comes too late goes on waiting, and has the next."""
         self.slow.slow = True
@@ -204,6 +248,27 @@ class SlowTests(WaitingTests):
         self.put(b"a")
         self.assertIs(self.failureResultOf(claim).value, self.slow.fault_next)
         self.assertEqual((len(self.waiting), self.clock.getDelayedCalls()), (0, []))
+
+    def test_fault_is_over(self) -> None:
+        """Who waits behind somebody who was told of a fault is served when it is over, though nothing is put then."""
+        first, second = self.wait(), self.wait()
+        self.slow.fault_next = StoreFault("broken")
+        self.put(b"a")
+        self.failureResultOf(first, StoreFault)
+        self.assertNoResult(second)
+        self.slow.fault_next = None
+        self.clock.advance(waiting_module.AGAIN_S)
+        self.assertEqual(self.got(second), [b"a"])
+        self.assertEqual((len(self.waiting), self.clock.getDelayedCalls()), (0, []))
+
+    def test_closed_after_a_fault(self) -> None:
+        """At the end nothing is left to be done for those who waited behind a fault."""
+        first, second = self.wait(), self.wait()
+        self.slow.fault_next = StoreFault("broken")
+        self.put(b"a")
+        self.failureResultOf(first, StoreFault)
+        self.waiting.close()
+        self.assertEqual((self.got(second), self.clock.getDelayedCalls()), ([], []))
 
     def test_bounded(self) -> None:
         """No more wait than may; who does not wait is served all the same, and a place is free again."""

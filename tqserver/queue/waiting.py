@@ -20,6 +20,9 @@ from .store import Claim, Clock, Held, IStore, Refusal, Release
 WAITERS_MAX = 20_000
 """Claims that may wait at once."""
 
+AGAIN_S = 1.0
+"""After a claim that failed: when those who wait behind it are looked at again, in seconds."""
+
 _log = Logger()
 
 
@@ -59,6 +62,12 @@ class Waiting:
     _clock: Clock
     _waiters: dict[QueueName, OrderedDict[_Waiter, None]] = field(factory=dict)
     _all: OrderedDict[_Waiter, None] = field(factory=OrderedDict)
+    _stale: dict[QueueName, None] = field(factory=dict)
+    """Queues whose waiting claims are to be looked at, when that is done with another queue's."""
+    _waking: bool = False
+    _owed: dict[QueueName, None] = field(factory=dict)
+    """Those to be looked at when C{_again} fires."""
+    _again: IDelayedCall | None = None
     _closed: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +118,9 @@ class Waiting:
     def close(self) -> None:
         """Nobody waits any more: all are answered with nothing, and whoever comes is answered at once."""
         self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         for waiter in list(self._all):
             if not waiter.asking:
                 self._answer(waiter, [])
@@ -117,24 +129,45 @@ class Waiting:
 
     def _ready(self, waiter: _Waiter) -> tuple[QueueName, ...]:
         """Those of a waiter's queues that have something ready."""
+        return tuple(name for name in self._named(waiter.queues) if self._store.counts(name).ready)
+
+    def _named(self, queues: Iterable[QueueName]) -> list[QueueName]:
+        """Queues by their names, L{every} among them."""
         names: list[QueueName] = []
-        for name in waiter.queues:
+        for name in queues:
             if name.name:
                 names.append(name)
             else:
                 names += [known for known in self._store.queues if known.tenant == name.tenant]
-        return tuple(name for name in names if self._store.counts(name).ready)
+        return names
 
-    def _changed(self, ready: frozenset[QueueName]) -> None:
-        for name in ready:
-            room = self._store.counts(name).ready
-            for place in (name, every(name.tenant)):
-                for waiter in list(self._waiters.get(place, ())):
-                    if room <= 0:
-                        break
-                    room -= waiter.limit
-                    if not waiter.asking:
-                        self._ask(waiter)
+    def _changed(self, ready: Iterable[QueueName]) -> None:
+        """Ask for as many as there is something for. A store may answer at once, and tell more meanwhile."""
+        self._stale.update(dict.fromkeys(ready))
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._stale:
+                name = next(iter(self._stale))
+                del self._stale[name]
+                self._wake(name)
+        finally:
+            self._waking = False
+
+    def _wake(self, name: QueueName) -> None:
+        room = self._store.counts(name).ready
+        woken: list[_Waiter] = []
+        for place in (name, every(name.tenant)):
+            for waiter in self._waiters.get(place, ()):
+                if room <= 0:
+                    break
+                room -= waiter.limit
+                if not waiter.asking:
+                    woken.append(waiter)
+        for waiter in woken:
+            if waiter.answer is not None and not waiter.asking:
+                self._ask(waiter)
 
     def _ask(self, waiter: _Waiter) -> None:
         waiter.asking = True
@@ -153,6 +186,9 @@ class Waiting:
             self._answer(waiter, tasks)
         elif any(self._allows(name) for name in self._ready(waiter)):
             self._ask(waiter)  # More has become ready while others were served.
+        if self._all:
+            # What became ready while this one was asked for was counted as its own; it is there for the others.
+            self._changed(name for name in self._ready(waiter) if self._allows(name))
 
     def _allows(self, name: QueueName) -> bool:
         """Whether the rules of a queue let anything be leased now."""
@@ -164,8 +200,18 @@ class Waiting:
     def _failed(self, failure: Failure, waiter: _Waiter) -> None:
         waiter.asking = False
         answer = self._forget(waiter)
+        if self._all and not self._closed:
+            self._owed.update(dict.fromkeys(waiter.queues))
+            if self._again is None:
+                self._again = self._reactor.callLater(AGAIN_S, self._look_again)
         if answer is not None:
             answer.errback(failure)
+
+    def _look_again(self) -> None:
+        """What was ready for somebody who was told of a fault is there for the others."""
+        self._again = None
+        owed, self._owed = self._owed, {}
+        self._changed(name for name in self._named(owed) if self._allows(name))
 
     def _give_back(self, waiter: _Waiter, tasks: list[Task]) -> None:
         """Its client has left in the meantime."""
