@@ -153,7 +153,9 @@ class StoreContract:
         tasks = self.put(*[b"%d" % n for n in range(20)], id="", key="") + [self.in_state(State.DONE)]
         named = self.put(b"n", id="mine", key="k", key_expires=self.now() + 1000)[0]
         self.put(b"m", queue=MAIL)
+        self.ready.clear()
         self.assertTrue(self.of(self.store.drop(JOBS)))
+        self.assertIn(JOBS, self.ready[0])  # Whoever waits for it shall know.
         self.assertFalse(self.of(self.store.drop(JOBS)))
         self.assertNotIn(JOBS, self.store.queues)
         self.assertEqual([self.get(task) for task in [*tasks, named]], [None] * 22)

@@ -85,6 +85,18 @@ class WaitingTests(SynchronousTestCase):
         self.put(b"a")
         self.assertEqual(self.got(claim), [b"a"])
 
+    def test_dropped(self) -> None:
+        """Who waits for a queue that is removed hears at once that there is nothing; who waits for others stays."""
+        claim, both, any_ = self.wait(), self.wait(JOBS, MAIL), self.wait(every(LOCAL))
+        self.store.define(MAIL)
+        self.store.drop(JOBS)
+        self.assertEqual(self.got(claim), [])
+        self.assertNoResult(both)
+        self.put(b"a", queue=MAIL)
+        self.assertEqual((self.got(both), len(self.waiting)), ([b"a"], 1))
+        self.store.drop(MAIL)
+        self.assertNoResult(any_)
+
     def test_close(self) -> None:
         """At the end all are told that there is nothing, also those that come then."""
         claim = self.wait()
@@ -307,6 +319,17 @@ class SlowTests(WaitingTests):
         self.assertNoResult(third)
         self.store.release([Release(Held(LOCAL, lease=task.lease), counted=False)])
         self.assertEqual(self.got(third), [b"b"])
+
+    def test_dropped_while_asking(self) -> None:
+        """Who is being asked for when the queue is removed hears that there is nothing when the store says so."""
+        self.slow.slow = True
+        claim = self.wait()
+        self.put(b"a")
+        self.store.drop(JOBS)
+        self.assertNoResult(claim)
+        self.slow.answer()
+        self.assertEqual(self.got(claim), [])
+        self.assertEqual((len(self.waiting), self.clock.getDelayedCalls()), (0, []))
 
     def test_closed_while_asking(self) -> None:
         """At the end, who is being asked for is still given what was leased."""

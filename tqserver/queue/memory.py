@@ -163,6 +163,7 @@ class MemoryStore:
             for key in [key for key in self._keys if key[0] == queue]:
                 del self._keys[key]
             del self._held[queue], self.queues[queue]
+            self._ready.add(queue)
         return self._stepped(held is not None)
 
     # The life of tasks.

@@ -47,7 +47,7 @@ class News:
     @ivar fresh: whether this is all that there is, not a change.
     @ivar queues: as they are now; L{None} for those that were dropped.
     @ivar counts: of those that changed.
-    @ivar ready: which have got ready tasks.
+    @ivar ready: which have got ready tasks, or were dropped.
     @ivar due: see L{IStore.due<tqserver.queue.store.IStore>}; negative if nothing was committed.
     """
 
@@ -207,7 +207,7 @@ class Ledger:
         self.total -= number
         self._news.queues[name] = None
         self._news.counts[name] = _LATER
-        self._news.ready.discard(name)
+        self._news.ready.add(name)
 
         def undrop() -> None:
             self.places[name] = place

@@ -169,7 +169,7 @@ class Swept(msgspec.Struct, frozen=True, gc=False):
 
 
 class Changed(Protocol):
-    """Is told after steps: which queues have got ready tasks."""
+    """Is told after steps: which queues have got ready tasks, or have been dropped."""
 
     def __call__(self, ready: frozenset[QueueName]) -> None: ...
 
@@ -190,7 +190,10 @@ class IStore(Interface):
     fault: StoreFault | None = Attribute("""Why the last step could not be done; L{None} if it was done.""")
 
     def observe(changed: Changed) -> None:
-        """Have C{changed} called after each step that made tasks ready, or moved C{due}. There may be several."""
+        """
+        Have C{changed} called after each step that made tasks ready, dropped a queue, or moved C{due}. There may be
+        several.
+        """
 
     def open() -> Deferred[None]:
         """

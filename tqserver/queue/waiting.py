@@ -96,7 +96,7 @@ class Waiting:
         @param wait_s: how long to wait, in seconds.
         @param owner: who wants them.
         @param take: see L{Claim}.
-        @return: fires with them, with none when the time is over.
+        @return: fires with them; with none when the time is over, or when the last of the queues is dropped.
         @raise StoreFault: (by the Deferred) see L{IStore}.
         """
         waiter = _Waiter(tuple(queues), limit, lease_ms, owner, take)
@@ -156,6 +156,9 @@ class Waiting:
             self._waking = False
 
     def _wake(self, name: QueueName) -> None:
+        if name not in self._store.queues:
+            self._dropped(name)
+            return
         room = self._store.counts(name).ready
         woken: list[_Waiter] = []
         for place in (name, every(name.tenant)):
@@ -168,6 +171,16 @@ class Waiting:
         for waiter in woken:
             if waiter.answer is not None and not waiter.asking:
                 self._ask(waiter)
+
+    def _dropped(self, name: QueueName) -> None:
+        """Who waits for nothing else has nothing to wait for."""
+        for waiter in list(self._waiters.get(name, ())):
+            if any(each in self._store.queues or not each.name for each in waiter.queues):
+                continue
+            if waiter.asking:
+                self._forget_place(waiter)  # What it is given now is its answer.
+            else:
+                self._answer(waiter, [])
 
     def _ask(self, waiter: _Waiter) -> None:
         waiter.asking = True

@@ -307,6 +307,15 @@ class WaitTests(TQSCase):
         self.did("POST", "/queues/q", {"messages": [{"body": "a"}]})
         self.assertEqual(self.got(), ["a"])
 
+    def test_dropped(self) -> None:
+        """Who waits when the queue is removed is told so at once, as is who takes."""
+        self.make()
+        waiting = [self.ask("GET", f"/queues/q?wait_time=60{more}") for more in ("", "&delete=1")]
+        self.did("DELETE", "/queues/q")
+        self.assertEqual([exchange.status for exchange in waiting], [404, 404])
+        self.assertEqual(heard(waiting[0]), {"error": "There is no such queue."})
+        self.assertEqual(len(self.waiting), 0)
+
     def test_end(self) -> None:
         """When the server ends, whoever waits is answered at once."""
         self.make()

@@ -163,8 +163,8 @@ class TQS:
             take=take,
         )
         if take:
-            return claim.addCallback(self._taken)
-        return claim.addCallback(self._leased, lease_s)
+            return claim.addCallback(self._taken, name)
+        return claim.addCallback(self._leased, name, lease_s)
 
     def _stored(self, created: list[Created | Refusal]) -> Answer:
         if isinstance(created[0], Refusal):
@@ -172,13 +172,24 @@ class TQS:
         self.operations["put"] += len(created)
         return NOTHING
 
-    def _leased(self, tasks: list[Task], lease_s: int) -> Answer:
+    def _leased(self, tasks: list[Task], name: QueueName, lease_s: int) -> Answer:
+        self._still(name, tasks)
         self.operations["leased"] += len(tasks)
         return json_answer(answers.leased(tasks, lease_s))
 
-    def _taken(self, tasks: list[Task]) -> Answer:
+    def _taken(self, tasks: list[Task], name: QueueName) -> Answer:
+        self._still(name, tasks)
         self.operations["taken"] += len(tasks)
         return json_answer(answers.taken(tasks))
+
+    def _still(self, name: QueueName, tasks: list[Task]) -> None:
+        """
+        A queue was asked for messages.
+
+        @raise ClientFault: it has been removed meanwhile.
+        """
+        if not tasks and name not in self._store.queues:
+            raise _unknown_queue()
 
     def _finish(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
