@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import tqserver
@@ -23,7 +24,7 @@ from tqserver.queue.model import LOCAL, NewTask, Policy, QueueName, State, Task
 from tqserver.queue.sqlite import PROBE_S, SqliteStore
 from tqserver.queue.sqlite_file import FILE_NAME, LOCK_NAME, WAL_BYTES_KEPT
 from tqserver.queue.sqlite_rows import LARGE_BYTES
-from tqserver.queue.store import Claim, FullFault, StoreFault
+from tqserver.queue.store import Claim, Finish, FullFault, Held, StoreFault
 
 from .store_contract import JOBS, MAIL, StoreCase, StoreContract
 
@@ -237,14 +238,14 @@ class FaultTests(SqliteCase):
 
     def test_full_file(self) -> None:
         """A file that may not grow is full; what fits is still put, and what ends makes room."""
-        self.again(file_bytes_max=200_000)
+        self.again(file_bytes_max=210_000)
         tasks: list[Task] = []
-        while True:
+        while len(tasks) < 10:
             answer = self.store.create(self.new(b"x" * 20_000))
-            if self.store.fault is not None:
+            if isinstance(answer.result, Failure):
                 break
             tasks.append(self.of(answer)[0].task)
-        self.assertEqual(self.fault(answer).reason, "The disk of the queues is full.")
+        self.assertEqual(self.failureResultOf(answer, FullFault).value.reason, "The queue is full.")
         self.unchanged(*tasks)
         small = self.put(b"small")[0]
         self.assertIsNone(self.store.fault)
@@ -258,9 +259,40 @@ class FaultTests(SqliteCase):
         self.store.writing.pause()
         answers = [self.store.create(self.new(payload)) for payload in (b"a", b"x" * 400_000, b"b")]
         self.store.writing.resume()
-        self.fault(answers.pop(1))
+        self.failureResultOf(answers.pop(1), FullFault)
         self.assertCounts(ready=2)
         self.of(gatherResults(answers))
+
+    def test_full_file_drains(self) -> None:
+        """Of a file that is full to the brim all can still be leased and ended, and what is leased can expire."""
+        for payload in (b"x" * 10, b"x" * 300, b"x" * 5000):
+            self.again(file_bytes_max=1_000_000)
+            put = batch = 64
+            while batch:
+                new = [NewTask(queue=JOBS, payload=payload, priority=put % 7, expires=self.now() + 9_000_000)] * batch
+                answer = self.store.create(new)
+                if isinstance(answer.result, Failure):
+                    self.failureResultOf(answer, FullFault)
+                    batch //= 2
+                else:
+                    put += len(self.of(answer))
+            for _ in range(5000):  # Workers that take all that they can get, and die.
+                answer = self.store.claim(Claim((JOBS,), 100, self.now() + 1000))
+                if isinstance(answer.result, Failure):
+                    self.failureResultOf(answer, FullFault)
+                    break
+                if not self.of(answer):
+                    break
+            self.later(1000)
+            while self.of(self.store.sweep()).more:
+                pass
+            counts = self.store.counts(JOBS)
+            self.assertEqual((counts.leased, counts.ready > 100), (0, True))
+            while leased := self.claim(limit=100):
+                for outcome in self.of(self.store.finish([Finish(Held(LOCAL, lease=task.lease)) for task in leased])):
+                    assert isinstance(outcome, Task)
+            self.assertCounts()
+            self.assertIsNone(self.store.fault)
 
     def test_full_disk(self) -> None:
         """When the disk is full nothing is lost; when there is room again the store works, without being restarted."""

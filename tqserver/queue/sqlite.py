@@ -89,7 +89,7 @@ class SqliteStore:
         self._closed = False
         self._file = QueueFile(directory, durability, file_bytes_max)
         ledger = Ledger()
-        self._steps = Steps(ledger, clock, bits or Chances(), tasks_max)
+        self._steps = Steps(ledger, clock, bits or Chances(), tasks_max, limited=file_bytes_max > 0)
         self._committer = Committer(self._file, ledger, self._steps, self.stats)
         self._reader = Reader(self._file)
         self.path = self._file.path

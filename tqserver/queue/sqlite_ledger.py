@@ -170,6 +170,10 @@ class Ledger:
         """A queue has ready tasks, or they may be leased again."""
         self._news.ready.add(place.queue.name)
 
+    def any_leased(self) -> bool:
+        """Whether a task of any queue is leased."""
+        return any(place.counts[State.LEASED] for place in self.places.values())
+
     def make(self, db: sqlite3.Connection, name: QueueName, now: int, policy: Policy) -> Place:
         """A new queue."""
         cursor = db.execute(

@@ -33,15 +33,15 @@ class _Line:
 
 
 def first(
-    db: sqlite3.Connection, ledger: Ledger, claim: Claim, now: int, recent: rows.Recent
+    db: sqlite3.Connection, ledger: Ledger, claim: Claim, limit: int, now: int, recent: rows.Recent
 ) -> tuple[list[Task], list[Task]]:
     """
     The first ready tasks of some queues, by priority and then by age, as if all were one.
 
+    @param limit: at most so many, whatever the claim says.
     @param recent: some tasks that need not be read.
     @return: them, and those that were met on the way and have expired.
     """
-    limit = min(claim.limit, CLAIM_MAX)
     lines = [
         _Line(_ready(db, ledger, place.id, min(limit, room), recent), room)
         for name in dict.fromkeys(claim.queues)

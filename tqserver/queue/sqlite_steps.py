@@ -21,7 +21,9 @@ from .lifecycle import Event, again, born, ended, judge, leased, overdue, source
 from .model import NewTask, Policy, QueueName, State, Task
 from .sqlite_ledger import Ledger, Place
 from .sqlite_ready import first
+from .sqlite_room import Room
 from .store import (
+    CLAIM_MAX,
     SWEEP_MAX,
     Claim,
     Clock,
@@ -121,12 +123,18 @@ class _Changes:
 class Steps:
     """The operations, on one connection. What they mean is said in L{IStore<tqserver.queue.store.IStore>}."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, bits: random.Random, tasks_max: int = 0) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, bits: random.Random, tasks_max: int = 0, limited: bool = False
+    ) -> None:
+        """
+        @param limited: see L{Room}.
+        """
         self.db: sqlite3.Connection
         self._ledger = ledger
         self._clock = clock
         self._bits = bits
         self._tasks_max = tasks_max
+        self._room = Room(limited)
         self._recent = _Recent()
 
     def undone(self) -> None:
@@ -167,6 +175,7 @@ class Steps:
         if self._tasks_max and ledger.total + len(tasks) > self._tasks_max:
             reason = f"it holds {ledger.total} tasks, of {self._tasks_max}"
             raise FullFault("The queue is full.", reason, retry_after_s=1)
+        self._room.for_tasks(db, tasks)
         answers: list[Created | Refusal] = []
         made: list[rows.Row] = []
         large: list[tuple[int, bytes]] = []
@@ -215,7 +224,10 @@ class Steps:
     def claim(self, claim: Claim) -> list[Task]:
         """See L{IStore}."""
         now = self._clock()
-        taken, expired = first(self.db, self._ledger, claim, now, self._recent)
+        limit = min(claim.limit, CLAIM_MAX)
+        if not claim.take:
+            limit = self._room.for_leases(self.db, limit, self._ledger.any_leased)
+        taken, expired = first(self.db, self._ledger, claim, limit, now, self._recent)
         changes = _Changes(self._ledger, self._recent)
         for task in expired:
             changes.put(task, None)
