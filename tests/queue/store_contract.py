@@ -13,6 +13,7 @@ from tqserver.queue.lifecycle import LEASE_EXPIRED, TRANSITIONS, Event
 from tqserver.queue.model import LOCAL, NEVER, Backoff, Counts, NewTask, Policy, QueueName, State, Task
 from tqserver.queue.store import (
     CLAIM_MAX,
+    PURGE_MAX,
     SWEEP_MAX,
     Claim,
     Created,
@@ -713,6 +714,13 @@ class StoreContract:
         self.assertCounts(ready=1, done=1)
         self.assertEqual(self.of(self.store.purge(JOBS, frozenset(State), 0, 10)), 2)
         self.assertEqual(self.of(self.store.purge(MAIL, frozenset(State), 0, 10)), 0)
+        self.assertCounts()
+
+    def test_purge_is_bounded(self) -> None:
+        """However much is to be purged, one step removes so many, and says so."""
+        self.put(*[b"x"] * (PURGE_MAX + 1))
+        self.assertEqual(self.of(self.store.purge(JOBS, frozenset(State), 0, 10**9)), PURGE_MAX)
+        self.assertEqual(self.of(self.store.purge(JOBS, frozenset(State), 0, 10**9)), 1)
         self.assertCounts()
 
     # Tenants.

@@ -23,6 +23,7 @@ from .model import NEVER, Counts, NewTask, Policy, Queue, QueueName, State, Task
 from .store import (
     CLAIM_MAX,
     PAGE_MAX,
+    PURGE_MAX,
     SWEEP_MAX,
     Changed,
     Claim,
@@ -348,6 +349,7 @@ class MemoryStore:
 
     def purge(self, queue: QueueName, states: frozenset[State], before: int, limit: int) -> Deferred[int]:
         """See L{IStore}."""
+        limit = min(limit, PURGE_MAX)
         removed = 0
         held = self._held.get(queue)
         for seq in list(held.seqs) if held is not None else ():

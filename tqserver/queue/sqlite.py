@@ -26,6 +26,9 @@ from .sqlite_reader import Reader
 from .sqlite_steps import Steps
 from .sqlite_writer import Lane, ThreadLane
 from .store import (
+    CLAIM_MAX,
+    PAGE_MAX,
+    PURGE_MAX,
     SWEEP_MAX,
     Changed,
     Claim,
@@ -221,7 +224,7 @@ class SqliteStore:
 
     def claim(self, claim: Claim) -> Deferred[list[Task]]:
         """See L{IStore}."""
-        return self.writing.submit(lambda: self._steps.claim(claim), claim.limit)
+        return self.writing.submit(lambda: self._steps.claim(claim), min(claim.limit, CLAIM_MAX))
 
     def finish(self, finishes: Sequence[Finish]) -> Deferred[list[Outcome]]:
         """See L{IStore}."""
@@ -246,7 +249,7 @@ class SqliteStore:
 
     def purge(self, queue: QueueName, states: frozenset[State], before: int, limit: int) -> Deferred[int]:
         """See L{IStore}."""
-        return self.writing.submit(lambda: self._steps.purge(queue, states, before, limit), limit)
+        return self.writing.submit(lambda: self._steps.purge(queue, states, before, limit), min(limit, PURGE_MAX))
 
     def sweep(self) -> Deferred[Swept]:
         """See L{IStore}."""
@@ -260,7 +263,7 @@ class SqliteStore:
 
     def page(self, queue: QueueName, state: State, limit: int, cursor: int = 0) -> Deferred[Page]:
         """See L{IStore}."""
-        return self.reading.submit(lambda: self._reader.page(queue, state, limit, cursor), limit)
+        return self.reading.submit(lambda: self._reader.page(queue, state, limit, cursor), min(limit, PAGE_MAX))
 
 
 _NONE = Counts()

@@ -24,6 +24,7 @@ from .sqlite_ready import first
 from .sqlite_room import Room
 from .store import (
     CLAIM_MAX,
+    PURGE_MAX,
     SWEEP_MAX,
     Claim,
     Clock,
@@ -355,6 +356,7 @@ class Steps:
         place = self._ledger.places.get(queue)
         if place is None:
             return 0
+        limit = min(limit, PURGE_MAX)
         found = sorted(
             (seq, state)
             for state in states

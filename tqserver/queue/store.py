@@ -28,6 +28,9 @@ SWEEP_MAX = 1000
 PAGE_MAX = 1000
 """Tasks of one page of a list."""
 
+PURGE_MAX = 1000
+"""Tasks of one purge."""
+
 
 class StoreFault(ServerFault):
     """
@@ -264,7 +267,8 @@ class IStore(Interface):
         Remove a queue's tasks in some states that have not changed since a moment, oldest first.
 
         @param before: 0 for all.
-        @return: how many; fewer than C{limit} means that there are no more.
+        @param limit: how many at most, up to L{PURGE_MAX}: who wants more asks again.
+        @return: how many; fewer than that means that there are no more.
         """
 
     def sweep() -> Deferred[Swept]:
