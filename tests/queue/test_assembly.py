@@ -94,6 +94,11 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual((self.listening, self.ended), (0, [False]))
         self.assertEqual((self.data / "s").read_text(), "oops")
 
+    def test_bad_name(self) -> None:
+        """A snapshot that could not be written at the end is told at the start, while there is nothing to lose."""
+        self.start(zapq=ZapqSettings(data=str(self.data), persist_on_stop="../s"))
+        self.assertEqual((self.listening, self.ended), (0, [False]))
+
     def test_no_folder(self) -> None:
         """A folder of snapshots that cannot be made is told at the start."""
         (self.data.parent).mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from ..config.queue_model import QueueSettings, StoreSettings, ZapqSettings
 from ..errors import ServerFault
 from .api.answer import json_error
 from .api.frame import Api
+from .api.places import parts_of
 from .api.routes import Row
 from .api.tqs import TQS
 from .api.trace import Trace, to_stderr
@@ -122,6 +123,8 @@ def add_zapq(service: QueueService, settings: ZapqSettings, reactor: Any) -> Zap
             os.makedirs(settings.data, DIRECTORY_MODE, exist_ok=True)
         except OSError as error:
             raise ServerFault(f"the folder of snapshots {settings.data} cannot be made: {error.strerror}")
+        if settings.persist_on_stop is not None:
+            parts_of(settings.persist_on_stop)
         name = settings.load_on_start
         if name is None or not os.path.lexists(os.path.join(settings.data, name)):
             loaded.append(True)
