@@ -11,7 +11,7 @@ from tests.front.fakes import FakeExchange
 from tests.queue.api.asking import ask
 from tests.queue.api.threads import Threads
 from tqserver.queue.api.trace import Trace
-from tqserver.queue.api.zapq import ZapQ
+from tqserver.queue.api.zapq import SNAPSHOTS_MAX, ZapQ
 
 
 class ZapQCase(SynchronousTestCase):
@@ -208,6 +208,18 @@ class SnapshotTests(ZapQCase):
         self.reactor.go()
         self.assertEqual([each.status for each in (first, second, third)], [200, 200, 200])
         self.assertEqual(self.all(), [b"a", b"b"])
+
+    def test_too_many(self) -> None:
+        """Only so many snapshots wait for their turn, whether or not their clients do; then there is room again."""
+        self.reactor.held = True
+        for _ in range(SNAPSHOTS_MAX):
+            self.ask("POST", "/persist?file=s").client_leaves()
+        refused = self.ask("POST", "/persist?file=s")
+        self.assertEqual((refused.status, refused.header(b"retry-after")), (503, b"1"))
+        self.assertEqual(self.status("POST", "/load?file=s"), 503)
+        self.reactor.go()
+        self.reactor.held = False
+        self.assertEqual(self.status("POST", "/persist?file=s"), 200)
 
     def test_client_leaves(self) -> None:
         """A snapshot that was begun is brought to its end, also if it fails, and the next one has its turn."""

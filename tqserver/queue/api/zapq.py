@@ -36,6 +36,9 @@ MESSAGES_MAX = 50_000
 LOAD_AT_ONCE = 500
 """Messages of a snapshot that are put in one step, in the thread that reads it."""
 
+SNAPSHOTS_MAX = 8
+"""That clients have written or read at once, most of which wait for their turn: the end waits for all of them."""
+
 NAME = QueueName(LOCAL, "zapq")
 
 _log = Logger()
@@ -82,6 +85,7 @@ class ZapQ:
         self._started = reactor.seconds()
         self._files = DeferredLock()
         """Snapshots are written and read one after the other."""
+        self._snapshots = 0
         self._trace = trace or Trace(reactor)
         self._store = self._new_store()
         self.api = Api(
@@ -140,10 +144,23 @@ class ZapQ:
     # Snapshots.
 
     def _persist(self, call: Call) -> Deferred[Answer]:
-        return self.persist(_file(call)).addCallback(lambda _: _DONE)
+        return self.persist(self._file(call)).addCallback(lambda _: _DONE)
 
     def _load(self, call: Call) -> Deferred[Answer]:
-        return self.load(_file(call)).addCallback(lambda _: _DONE)
+        return self.load(self._file(call)).addCallback(lambda _: _DONE)
+
+    def _file(self, call: Call) -> str:
+        """
+        The file that a request names.
+
+        @raise Fault: it names none, or there are too many such requests.
+        """
+        name = call.query().get("file")
+        if not name:
+            raise ClientFault("There is no file.")
+        if self._snapshots >= SNAPSHOTS_MAX:
+            raise ServerFault("Too many snapshots are being written and read.", f"{SNAPSHOTS_MAX} at most")
+        return name
 
     def persist(self, name: str) -> Deferred[None]:
         """
@@ -197,6 +214,7 @@ class ZapQ:
         answer: Deferred[None] = Deferred(lambda _: None)
 
         def ended(result: Any) -> None:
+            self._snapshots -= 1
             if not answer.called:
                 answer.callback(result)
 
@@ -204,6 +222,7 @@ class ZapQ:
             _log.info("{done} snapshot {name!r}: {count} messages", done=done, name=name, count=len(self._store))
 
         parts_of(name)  # Before it waits, so that who is wrong hears it at once.
+        self._snapshots += 1
         self._files.run(work).addCallback(succeeded).addBoth(ended)
         return answer
 
@@ -235,18 +254,6 @@ _CLAIM = Claim((NAME,), 1, 0, take=True)
 def _refused(failure: Any) -> Answer:
     failure.trap(FullFault)
     raise ClientFault("queue full", status=429)
-
-
-def _file(call: Call) -> str:
-    """
-    The file that a request names.
-
-    @raise ClientFault: it names none.
-    """
-    name = call.query().get("file")
-    if not name:
-        raise ClientFault("There is no file.")
-    return name
 
 
 def _fill(store: MemoryStore, batch: list[NewTask]) -> None:
