@@ -239,7 +239,10 @@ class ZapqTests(QueueCase):
         self.assertEqual([path.name for path in queue.data.iterdir()], ["large"])
 
     def test_tls(self) -> None:
-        """With a certificate it speaks TLS; one that is not there, or has no key, is told at the start."""
+        """
+        With a certificate it speaks TLS, with clients that name their protocols (as curl and browsers do) and those
+        that do not; one that is not there, or has no key, is told at the start.
+        """
         queue = Queue("--api", "zapq", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
         self.addCleanup(queue.end)
         wrong = queue.run("--addr", "127.0.0.1:0")
@@ -259,6 +262,11 @@ class ZapqTests(QueueCase):
                 answer += piece
         self.assertTrue(answer.startswith(b"HTTP/1.1 202 "), answer[:100])
         self.assertTrue(answer.endswith(b"x" * 100_000), answer[-100:])
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with context.wrap_socket(queue.raw(), server_hostname="localhost") as client:
+            self.assertEqual(client.selected_alpn_protocol(), "http/1.1")
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual(client.recv(17), b"HTTP/1.1 200 OK\r\n")
 
 
 def certify(queue: Queue) -> None:

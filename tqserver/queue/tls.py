@@ -47,6 +47,7 @@ def _options(cert: bytes, key: bytes) -> CertificateOptions:
         certificate=chain[0],
         extraCertChain=chain[1:],
         raiseMinimumTo=TLSVersion.TLSv1_2,
+        acceptableProtocols=[b"http/1.1"],  # Without, whoever offers some (RFC 7301) is refused.
     )
 
 
