@@ -258,8 +258,11 @@ class Server(Service):
         return all(worker.state in WELL for worker in self.supervisor.status().workers)
 
     def _refresh_lock(self) -> None:
-        if not self._lock.refresh():
-            _log.error("the lock of the project was lost; another server may run it now")
+        try:
+            if not self._lock.refresh():
+                _log.error("the lock of the project was lost; another server may run it now")
+        except OSError as error:
+            _log.warn("cannot refresh the lock of the project: {error}", error=error)
 
     # Signals.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -17,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import tqserver
-from tqserver.process.lock import ProjectLock
+from tqserver.process.lock import REFRESH_S, ProjectLock
 from tqserver.queue import migrations, sqlite_writer
 from tqserver.queue.migrations import VERSION, migrate, schema
 from tqserver.queue.model import LOCAL, NewTask, Policy, QueueName, State, Task
@@ -293,6 +294,22 @@ class FaultTests(SqliteCase):
                     assert isinstance(outcome, Task)
             self.assertCounts()
             self.assertIsNone(self.store.fault)
+
+    def test_lock_cannot_be_refreshed(self) -> None:
+        """A disk that was read-only when the lock was to be refreshed has not given the queues to somebody else."""
+
+        def utime(*arguments: object, **more: object) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        patched = self.patch(os, "utime", utime)
+        self.clock.advance(REFRESH_S)
+        patched.restore()
+        assert self.store.fault is not None
+        self.clock.advance(PROBE_S)
+        self.assertIsNone(self.store.fault)
+        self.put(b"a")
+        self.clock.advance(REFRESH_S)
+        self.assertIsNone(self.store.fault)
 
     def test_full_disk(self) -> None:
         """When the disk is full nothing is lost; when there is room again the store works, without being restarted."""

@@ -88,12 +88,13 @@ class ProjectLock:
         Say that the holder is alive.
 
         @return: false if the lock is no longer ours.
+        @raise OSError: nobody knows: the file system does not work now.
         """
         if self._lock is None:
             return False
         try:
             self._lock.refresh()
-        except (NotLockedError, OSError):
+        except NotLockedError:
             return False
         return True
 

@@ -153,7 +153,9 @@ class SqliteStore:
     def _refresh(self) -> None:
         """Keep the directory ours."""
         refreshed = self.reading.submit(self._file.refresh)
-        refreshed.addErrback(lambda failure: _log.failure("cannot refresh the lock of the queues", failure))
+        refreshed.addErrback(
+            lambda failure: _log.warn("cannot refresh the lock of the queues: {error!r}", error=failure.value)
+        )
         refreshed.addCallback(lambda _: self._again("refresh", REFRESH_S, self._refresh))
 
     def _probe(self) -> None:

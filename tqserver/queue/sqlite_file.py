@@ -169,7 +169,11 @@ class QueueFile:
         self._lock = lock
 
     def refresh(self) -> None:
-        """Say that we are alive, every L{REFRESH_S<tqserver.process.lock.REFRESH_S>}."""
+        """
+        Say that we are alive, every L{REFRESH_S<tqserver.process.lock.REFRESH_S>}.
+
+        @raise OSError: it cannot be said now; the directory is ours all the same.
+        """
         if self._lock is not None and not self._lock.refresh():
             self.lost = True
 
