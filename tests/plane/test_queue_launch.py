@@ -6,6 +6,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tqserver.config.queue_keys import SCHEDULES_MAX
 from tqserver.config.queue_model import (
     ApiListen,
     ApiSettings,
@@ -15,6 +16,7 @@ from tqserver.config.queue_model import (
     TqsSettings,
     ZapqSettings,
 )
+from tqserver.config.queue_payload import PAYLOAD_BYTES_MAX
 from tqserver.plane.queue_launch import ApiListener, QueueLaunch, read_launch, write_launch
 
 
@@ -38,6 +40,16 @@ class LaunchTests(SynchronousTestCase):
         self.assertFalse(os.get_inheritable(fd))
         self.assertEqual(read_launch(fd), launch)
         self.assertRaises(OSError, os.fstat, fd)
+
+    def test_largest(self) -> None:
+        """As many schedules as there may be, each with the largest payload (an alias can repeat it), come through."""
+        payload = '"' * PAYLOAD_BYTES_MAX
+        schedules = tuple(
+            ScheduleSettings(name=f"s{number}", cron="@daily", queue="b", payload=payload)
+            for number in range(SCHEDULES_MAX)
+        )
+        launch = QueueLaunch(settings=QueueSettings(schedules=schedules))
+        self.assertEqual(read_launch(write_launch(launch)), launch)
 
     def test_something_else(self) -> None:
         """A descriptor of something else is refused."""

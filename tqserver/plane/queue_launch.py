@@ -18,8 +18,8 @@ from ..config.queue_model import ApiName, QueueSettings
 FIRST_FD = 4
 """The first descriptor that is inherited; 3 may be the one of C{health.type: notify}."""
 
-BYTES_MAX = 4 * 1024 * 1024
-"""Of what is told: more than the largest configuration file becomes."""
+BYTES_MAX = 64 * 1024 * 1024
+"""Of what is told: more than two hundred of the largest payloads, which aliases can make of a small file."""
 
 
 class ApiListener(msgspec.Struct, frozen=True, kw_only=True):
