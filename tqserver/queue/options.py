@@ -35,8 +35,6 @@ DATA = "data"
 CONFIG_STATUS = 1
 """How the process ends when it cannot be as it is told."""
 
-MESSAGES_MAX = 1_000_000_000
-
 _DESCRIPTION = """
 A queue without a server. Options beat the environment (TQS_PORT, TQS_DATABASE, TQS_API_TOKEN, QUEUE_MAX_BYTES,
 QUEUE_MAX_MSGS), and that beats the file.
