@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from twisted.internet.defer import Deferred
 from zope.interface import classImplements
 
 from tests.front.fakes import FakeExchange, request_head
@@ -12,7 +13,7 @@ from tqserver.errors import ClientFault
 from tqserver.front.exchange import IBodySink
 from tqserver.queue import asynchronous
 from tqserver.queue.asynchronous import Asynchronous, Rules, _Body
-from tqserver.queue.model import State
+from tqserver.queue.model import State, Task
 from tqserver.queue.own import OWN, REQUESTS
 from tqserver.queue.requests import Replayed
 
@@ -101,6 +102,25 @@ class AsynchronousTests(DeliveringCase):
         self.assertEqual((first.status, second.status, long.status), (202, 0, 0))
         self.reply(self.accept(), "200 OK", b"yes")
         self.assertEqual((second.status, long.status), (200, 200))
+        self.assertEqual(self.asynchronous.waiters, {})
+
+    def test_ended_while_it_was_read(self) -> None:
+        """Who begins to wait in the moment in which there is an answer has it at once."""
+        id = self.place(self.store_one())
+        read: Deferred[None] = Deferred()
+        get = self.store.get
+
+        def slow_get(tenant: str, ids: list[str]) -> Deferred[list[Task | None]]:
+            found = get(tenant, ids)
+            self.store.get = get  # type: ignore[method-assign]
+            return read.addCallback(lambda _: found)
+
+        self.store.get = slow_get  # type: ignore[assignment,method-assign]
+        waiting = self.look(id, b"wait=60")
+        self.reply(self.accept(), "200 OK", b"yes")
+        read.callback(None)
+        self.turn()
+        self.assertEqual((waiting.status, bytes(waiting.body)), (200, b"yes"))
         self.assertEqual(self.asynchronous.waiters, {})
 
     def test_left(self) -> None:

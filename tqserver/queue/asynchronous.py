@@ -156,7 +156,7 @@ class Asynchronous:
         elif head.method in (b"GET", b"HEAD"):
             wait_s = _wait_s(head.get_all(b"prefer"))
             if wait_s:
-                found = self._find(id).addCallback(self._when_ended, wait_s)
+                found = self._find(id).addCallback(self._when_read, wait_s)
                 self._run(exchange, found.addCallback(lambda _: self._look(id)))
             else:
                 self._run(exchange, self._look(id))
@@ -213,6 +213,13 @@ class Asynchronous:
             return result
 
         return ended.addBoth(over)
+
+    def _when_read(self, task: Task, wait_s: float) -> Deferred[Any]:
+        """The same, for a task that may have ended while it was read, when nobody was told of yet."""
+        ended = self._when_ended(task, wait_s)
+        if not ended.called:
+            self._find(task.id).addCallbacks(self.ended, lambda _: self._wake(task.id))
+        return ended
 
     def _leave(self, id: str, ended: Deferred[None]) -> None:
         ended.callback(None)
