@@ -254,20 +254,24 @@ class ServerExchange:
         if self.over:
             return
         connection = self._connection
+        length = len(body)
         if (
             head.written
-            and head.content_length == len(body)
+            and (head.content_length is None or head.content_length == length)
             and not self.response_headers
             and self.head.method != b"HEAD"
         ):
             self.status = head.status
-            self.sent_bytes = len(body)
-            parts = [head.written, b"" if head.dated else connection.date_header(), self._last_line(), body]
+            self.sent_bytes = length
+            parts = [head.written, b"" if head.dated else connection.date_header()]
+            if head.content_length is None:
+                parts.append(b"Content-Length: %d\r\n" % length)
+            parts += (self._last_line(), body)
         else:
-            parts = self._head_parts(head, len(body))
+            parts = self._head_parts(head, length)
             if self._framing is _LENGTH:
                 self._remaining = 0
-                self.sent_bytes = len(body)
+                self.sent_bytes = length
                 parts.append(body)
         connection.send(b"".join(parts))
         try:

@@ -77,8 +77,9 @@ class ResponseHead:
         whoever writes the response decides; but a 426 has to say what to upgrade to.
     @ivar content_length: bytes of the body, or L{None} if it is not known in advance. For a response to HEAD and for
         304: what a GET would have had, or L{None}.
-    @ivar written: its lines as a client gets them that keeps its connection, but for the empty one. Empty unless
-        L{write} was called, which is worth it for a head that is answered with many times.
+    @ivar written: its lines as a client gets them that keeps its connection, but for the empty one, and for the
+        C{Content-Length} if that is not known. Empty unless L{write} was called, which is worth it for a head that is
+        answered with many times.
     @ivar dated: whether there is a C{Date} among them.
     """
 
@@ -97,10 +98,11 @@ class ResponseHead:
         return None
 
     def write(self) -> None:
-        """Set C{written} and C{dated}. The length of the body has to be known, and there has to be one."""
+        """Set C{written} and C{dated}. There has to be a body."""
         lines = [status_line(self.status, self.reason)]
         lines += [b"%b: %b\r\n" % field for field in self.headers]
-        lines.append(b"Content-Length: %d\r\n" % (self.content_length or 0))
+        if self.content_length is not None:
+            lines.append(b"Content-Length: %d\r\n" % self.content_length)
         self.written = b"".join(lines)
         self.dated = self.get(b"date") is not None
 

@@ -22,10 +22,13 @@ _PLAIN: Headers = [(b"Content-Type", b"text/plain; charset=utf-8")]
 
 _JSON_200 = ResponseHead(200, b"", _JSON)
 _PLAIN_200 = ResponseHead(200, b"", _PLAIN)
+_NOTHING_200 = ResponseHead(200, b"", _JSON, 2)
+for _head in (_JSON_200, _PLAIN_200, _NOTHING_200):
+    _head.write()
 
 _encode = msgspec.json.Encoder().encode
 
-NOTHING: Answer = (_JSON_200, b"{}")
+NOTHING: Answer = (_NOTHING_200, b"{}")
 """An empty object: it was done, and there is nothing to say about it."""
 
 

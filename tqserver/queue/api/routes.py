@@ -26,6 +26,12 @@ Does what a request asks for. To cancel the Deferred is to say that the client h
 PATH_BYTES_MAX = 8 * 1024
 """Of a path with variable segments: longer names there are none."""
 
+BEGINNINGS_MAX = 1024
+"""Beginnings of paths that are remembered; when there are more, all are forgotten and it begins anew."""
+
+BEGINNING_BYTES_MAX = 256
+"""Longer ones are not remembered."""
+
 
 class Row(NamedTuple):
     """
@@ -71,12 +77,18 @@ class _Branch:
     after: dict[bytes | None, _Branch] = field(factory=dict)
 
 
+_Reached = tuple[_Branch, tuple[str, ...]]
+"""Where some segments lead, and those that are variable, decoded."""
+
+
 class Routes:
     """The table."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._exact: dict[bytes, Place] = {}
         self._root = _Branch()
+        self._beginnings: dict[bytes, _Reached] = {}
+        """Where paths lead up to their last segment: that differs, what is before it comes again and again."""
         for row in rows:
             place = self._place(row.path.encode("ascii"))
             for method in row.methods.encode("ascii").split():
@@ -104,22 +116,46 @@ class Routes:
             return place, ()
         if len(path) > PATH_BYTES_MAX:
             return None
-        branch = self._root
-        found: list[bytes] = []
-        for segment in path.split(b"/")[1:]:
-            after = branch.after.get(segment)
-            if after is None:
-                after = branch.after.get(None)
-                if after is None or not segment:
-                    return None
-                found.append(segment)
-            branch = after
-        if branch.place is None:
-            return None
+        beginning, _, last = path.rpartition(b"/")
         try:
-            return branch.place, tuple([_decoded(segment) for segment in found])
+            reached = self._beginnings.get(beginning) or self._reach(beginning)
+            if reached is not None:
+                reached = _step(reached, last)
         except UnicodeDecodeError:
             return None  # Nothing has such a name.
+        if reached is None or reached[0].place is None:
+            return None
+        return reached[0].place, reached[1]
+
+    def _reach(self, beginning: bytes) -> _Reached | None:
+        """Go all but the last step."""
+        reached: _Reached = (self._root, ())
+        for segment in beginning.split(b"/")[1:]:
+            after = _step(reached, segment)
+            if after is None:
+                return None
+            reached = after
+        if len(beginning) <= BEGINNING_BYTES_MAX:
+            if len(self._beginnings) >= BEGINNINGS_MAX:
+                self._beginnings.clear()
+            self._beginnings[beginning] = reached
+        return reached
+
+
+def _step(reached: _Reached, segment: bytes) -> _Reached | None:
+    """
+    Follow a path one segment further.
+
+    @raise UnicodeDecodeError: what is variable is no text.
+    """
+    branch, found = reached
+    after = branch.after.get(segment)
+    if after is not None:
+        return after, found
+    after = branch.after.get(None)
+    if after is None or not segment:
+        return None
+    return after, (*found, _decoded(segment))
 
 
 def _decoded(segment: bytes) -> str:

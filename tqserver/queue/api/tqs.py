@@ -37,12 +37,6 @@ BODY_CHARS_MAX = 4096
 QUEUES_MAX = 10_000
 """Queues that clients may make."""
 
-COUNT_MAX = 100
-LEASE_S = 30
-LEASE_S_MIN = 5
-LEASE_S_MAX = 43_200
-WAIT_S_MAX = 60
-
 _OPEN = frozenset([b"/", b"/version"])
 """Paths that anybody may see."""
 
@@ -150,18 +144,8 @@ class TQS:
 
     def _get(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
-        query = call.query()
-        if "visibility_timeout" not in query and "visibilty_timeout" in query:
-            query["visibility_timeout"] = query["visibilty_timeout"]
-        lease_s = fields.number(query, "visibility_timeout", LEASE_S, LEASE_S_MIN, LEASE_S_MAX)
-        take = fields.flag(query, "delete")
-        claim = self._waiting.claim(
-            (name,),
-            limit=fields.number(query, "message_count", 1, 1, COUNT_MAX),
-            lease_ms=lease_s * 1000,
-            wait_s=fields.number(query, "wait_time", 0, 0, WAIT_S_MAX),
-            take=take,
-        )
+        count, lease_s, wait_s, take = fields.want(call.exchange.head.query)
+        claim = self._waiting.claim((name,), limit=count, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
         if take:
             return claim.addCallback(self._taken, name)
         return claim.addCallback(self._leased, name, lease_s)

@@ -8,12 +8,14 @@ out of range is an error.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from ...errors import ClientFault
 from ..model import LOCAL, NewTask, QueueName
-from .call import decode
+from .call import decode, parse_query
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,78}[A-Za-z0-9])?")
 """Of a queue."""
@@ -138,6 +140,57 @@ def leases(body: bytes) -> list[str]:
     if not 1 <= len(found) <= LEASES_MAX:
         raise ClientFault(f"There must be 1 to {LEASES_MAX} leases.")
     return found
+
+
+COUNT_MAX = 100
+LEASE_S = 30
+LEASE_S_MIN = 5
+LEASE_S_MAX = 43_200
+WAIT_S_MAX = 60
+
+WANTS_REMEMBERED = 256
+"""What so many queries ask for is at hand: clients ask for the same again and again."""
+
+WANTS_BYTES_REMEMBERED_MAX = 256
+"""Longer queries are not remembered."""
+
+
+class Want(NamedTuple):
+    """
+    What somebody wants who gets messages.
+
+    @ivar count: so many at most.
+    @ivar take: not to be leased, but to be done.
+    """
+
+    count: int
+    lease_s: int
+    wait_s: int
+    take: bool
+
+
+def want(raw: bytes | None) -> Want:
+    """
+    What a query asks for.
+
+    @raise ClientFault: it is malformed, or out of range.
+    """
+    if raw is None or len(raw) <= WANTS_BYTES_REMEMBERED_MAX:
+        return _want_again(raw)
+    return _want(raw)
+
+
+def _want(raw: bytes | None) -> Want:
+    query = parse_query(raw) if raw else {}
+    if "visibility_timeout" not in query and "visibilty_timeout" in query:
+        query["visibility_timeout"] = query["visibilty_timeout"]
+    lease_s = number(query, "visibility_timeout", LEASE_S, LEASE_S_MIN, LEASE_S_MAX)
+    take = flag(query, "delete")
+    count = number(query, "message_count", 1, 1, COUNT_MAX)
+    return Want(count, lease_s, number(query, "wait_time", 0, 0, WAIT_S_MAX), take)
+
+
+_want_again = lru_cache(maxsize=WANTS_REMEMBERED)(_want)
 
 
 def number(query: dict[str, str], name: str, default: int, least: int, most: int) -> int:
