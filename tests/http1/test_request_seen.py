@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http1.test_server import ConnectionCase
 from tqserver.http1.head import RequestHead, ResponseHead
-from tqserver.http1.request_seen import FIELDS, FIELDS_BYTES_REMEMBERED_MAX, FIELDS_REMEMBERED_MAX, RECURRING
+from tqserver.http1.request_seen import (
+    FIELDS,
+    FIELDS_BEFORE_BODY,
+    FIELDS_BYTES_REMEMBERED_MAX,
+    FIELDS_REMEMBERED_MAX,
+    RECURRING,
+    RECURRING_BEFORE_BODY,
+)
 
 OK = ResponseHead(200, b"OK", [(b"Date", b"now")], 2)
 
@@ -40,6 +48,7 @@ FIELD_LINES = st.sampled_from(
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         b"Content-Length: 0",
         b"Content-Length: 1",
+        b"Content-Length: 3",
         b"Content-Length: +0",
         b"Transfer-Encoding: chunked",
         b"Expect: 100-continue",
@@ -54,6 +63,9 @@ FIELD_LINES = st.sampled_from(
 )
 
 
+BEHIND = st.sampled_from([b"", b"", b"a", b"abc", b"abcGET / HTTP/1.1\r\nHost: a.test\r\n\r\n", b"\r\n"])
+
+
 def described(head: RequestHead) -> tuple[object, ...]:
     """All that a head says, but how it was read."""
     return tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "__weakref__"))
@@ -61,8 +73,9 @@ def described(head: RequestHead) -> tuple[object, ...]:
 
 def forget() -> None:
     """Nothing has come before."""
-    FIELDS.clear()
-    RECURRING.forget()
+    for fields, recurring in ((FIELDS, RECURRING), (FIELDS_BEFORE_BODY, RECURRING_BEFORE_BODY)):
+        fields.clear()
+        recurring.forget()
 
 
 class SeenTests(ConnectionCase):
@@ -72,18 +85,23 @@ class SeenTests(ConnectionCase):
         """What becomes of a request on a new connection, and of its answer."""
         self.connect()
         self.connection.dataReceived(data)
-        heads = [described(exchange.head) for exchange in self.recorder.exchanges]
+        heads = [
+            (described(exchange.head), exchange._body, exchange.body_whole) for exchange in self.recorder.exchanges
+        ]
         for exchange in self.recorder.exchanges:
             exchange.answer(OK, b"ok")
         faults = [(fault.status, str(fault)) for fault in self.recorder.faults]
         sent = re.sub(rb"Date: [^\r]*", b"", self.sent())
         return heads, faults, sent, self.wire.disconnecting, self.wire.half_closed
 
-    @given(LINES, LINES, st.lists(FIELD_LINES, max_size=5))
+    @given(LINES, LINES, st.lists(FIELD_LINES, max_size=5), BEHIND)
     @settings(deadline=None, max_examples=400)
-    def test_no_difference(self, first: bytes, second: bytes, fields: list[bytes]) -> None:
-        """Whatever a request says, it is taken as it would be if nothing with its fields had come before."""
-        rest = b"\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
+    def test_no_difference(self, first: bytes, second: bytes, fields: list[bytes], behind: bytes) -> None:
+        """
+        Whatever a request says and is followed by, it is taken as it would be if nothing with its fields had come
+        before.
+        """
+        rest = b"\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + behind
         forget()
         expected = self.outcome(second + rest)
         forget()
@@ -142,9 +160,27 @@ class SeenTests(ConnectionCase):
             self.connection.dataReceived(b"GET / HTTP/1.1\r\nHost: parser.test\r\n\r\n")
         self.assertIsNone(self.connection._parser)
         self.recorder.exchanges[-1].answer(OK, b"ok")
-        self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: parser.test\r\nContent-Length: 2\r\n\r\nhi")
+        for _ in range(2):
+            self.connection.dataReceived(b"POST / HTTP/1.1\r\nHost: parser.test\r\nContent-Length: 2\r\n\r\nhi")
+            self.recorder.exchanges[-1].answer(OK, b"ok")
+            self.assertEqual(self.recorder.exchanges[-1].head.content_length, 2)
         self.assertIsNotNone(self.connection._parser)
-        self.assertEqual(self.recorder.exchanges[-1].head.content_length, 2)
+        self.connect()
+        for piece in (b"POST / HTTP/1.1\r\nHost: parser.test\r\nContent-Length: 2\r\n\r\nh", b"i"):
+            self.connection.dataReceived(piece)
+        self.assertIsNone(self.connection._parser)
+        self.assertEqual(self.recorder.exchanges[-1]._body, [b"h", b"i"])
+
+    def test_too_large_by_now(self) -> None:
+        """The fields of a body are known, but it is larger than a body may be at this listener: it is refused."""
+        request = b"POST / HTTP/1.1\r\nHost: limit.test\r\nContent-Length: 2\r\n\r\nhi"
+        for _ in range(3):
+            self.connection.dataReceived(request)
+            self.recorder.exchanges[-1].answer(OK, b"ok")
+        self.factory.settings = evolve(self.factory.settings, body_bytes_max=1)
+        self.connection.dataReceived(request)
+        fault = self.recorder.exchanges[-1].body_fault
+        self.assertEqual(fault and fault.status, 413)
 
     def test_pipelined(self) -> None:
         """Requests that come together, or while another is served, wait for their turn."""

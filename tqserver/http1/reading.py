@@ -14,7 +14,7 @@ from ..errors import ClientFault, Fault
 from .exchange import ServerExchange
 from .head import Headers
 from .pace import Pace
-from .request_seen import FIELDS, head_seen, remember
+from .request_seen import FIELDS, FIELDS_BEFORE_BODY, head_seen, remember
 from .strict import FIELDS_MAX, check_fields, request_head
 from .wire import RequestWire
 
@@ -119,6 +119,22 @@ class RequestReader(RequestWire):
         exchange.body_whole = True
         self._waiting.append(exchange)
         return True
+
+    def _read_before_body(self, line: re.Match[bytes], fields: bytes) -> int:
+        seen = FIELDS_BEFORE_BODY.get(fields)
+        if (
+            seen is None
+            or len(self._waiting) >= PIPELINE_MAX
+            or 0 < self.factory.settings.body_bytes_max < seen.body_bytes
+        ):
+            return 0
+        head = head_seen(line, seen)
+        if head is None:
+            return 0
+        self._body_bytes = 0
+        self._reading = exchange = ServerExchange(self, head)  # type: ignore[arg-type]  # See above.
+        self._waiting.append(exchange)
+        return seen.body_bytes
 
     def _read_first(self, line: re.Match[bytes], fields: bytes) -> None:
         if self._waiting:

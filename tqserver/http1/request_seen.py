@@ -2,8 +2,9 @@
 Header fields of requests that were read before, byte for byte. Pure, but for what it remembers.
 
 A client that asks for one thing after the other says the same of itself with each: only the request line differs. What
-the parser and all rules make of the fields follows from their bytes alone, as long as they neither announce a body nor
-ask for another protocol; so the same bytes need not be read again.
+the parser and all rules make of the fields follows from their bytes alone, as long as they do not ask for another
+protocol; so the same bytes need not be read again. Nor if they announce a body of known length: whoever sends one
+thing after the other often sends as much with each.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ _METHODS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"])
 
 _PER_REQUEST = frozenset(
     [
-        b"content-length",
         b"expect",
         b"if-modified-since",
         b"if-none-match",
@@ -41,8 +41,12 @@ _PER_REQUEST = frozenset(
 )
 """What is about one request alone: either its meaning depends on the method, or it will hardly come again."""
 
+_MEANS_MORE = _PER_REQUEST | {b"content-length"}
+"""The same for requests without a body."""
+
 
 RECURRING = Recurring()
+RECURRING_BEFORE_BODY = Recurring()
 
 
 @frozen
@@ -54,10 +58,14 @@ class Seen:
     host: bytes
     version: tuple[int, int]
     keep_alive: bool
+    body_bytes: int
 
 
 FIELDS: dict[bytes, Seen] = {}
 """By the bytes of a head from the minor version on, to the empty line."""
+
+FIELDS_BEFORE_BODY: dict[bytes, Seen] = {}
+"""The same for heads that announce a body; apart, as of these there are many more."""
 
 
 def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
@@ -68,16 +76,18 @@ def remember(line: re.Match[bytes], fields: bytes, head: RequestHead) -> None:
     @param fields: all of them, after the minor version, with the empty line and nothing else.
     @param head: what the parser and all rules made of both.
     """
-    if (
-        len(fields) <= FIELDS_BYTES_REMEMBERED_MAX
-        and head.content_length == 0
-        and RECURRING.again(fields)
-        and line[2][:1] == b"/"
-        and _PER_REQUEST.isdisjoint([name for name, _ in head.headers])
-    ):
-        if len(FIELDS) >= FIELDS_REMEMBERED_MAX:
-            FIELDS.clear()
-        FIELDS[fields] = Seen(fields, head.headers, head.host, head.version, head.keep_alive)
+    length = head.content_length
+    if length is None or len(fields) > FIELDS_BYTES_REMEMBERED_MAX:
+        return
+    into, recurring, unwanted = (
+        (FIELDS_BEFORE_BODY, RECURRING_BEFORE_BODY, _PER_REQUEST) if length else (FIELDS, RECURRING, _MEANS_MORE)
+    )
+    if recurring.again(fields) and line[2][:1] == b"/" and unwanted.isdisjoint([name for name, _ in head.headers]):
+        if len(into) >= FIELDS_REMEMBERED_MAX:
+            into.clear()
+        # What others remember by the fields is of requests without a body.
+        kept = b"" if length else fields
+        into[fields] = Seen(kept, head.headers, head.host, head.version, head.keep_alive, length)
 
 
 def head_seen(line: re.Match[bytes], seen: Seen) -> RequestHead | None:
@@ -100,7 +110,7 @@ def head_seen(line: re.Match[bytes], seen: Seen) -> RequestHead | None:
         seen.headers,
         seen.host,
         seen.version,
-        0,
+        seen.body_bytes,
         seen.keep_alive,
         False,
         b"",

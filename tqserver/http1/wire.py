@@ -102,8 +102,18 @@ class RequestWire:
         """
         return False
 
+    def _read_before_body(self, line: re.Match[bytes], fields: bytes) -> int:
+        """
+        A head stands here with something behind it: take it, if its fields were read before, announced a body of known
+        length, and it can be.
+
+        @param fields: all that follows the line, and before it the minor version.
+        @return: the length of the body; 0 if it was not taken.
+        """
+        return 0
+
     def _read_first(self, line: re.Match[bytes], fields: bytes) -> None:
-        """The parser has read such a head, and found nothing wrong with it."""
+        """The parser has read such a head, all at once, and found nothing wrong with it."""
 
     def _body_data(self, data: bytes) -> None:
         """Some of a body; never empty."""
@@ -189,8 +199,15 @@ class RequestWire:
                 line = request_line(data, at)
                 if end < 4 or end - at > head_bytes_max // 2 or not line:
                     break
-                self._line = line
-                self._parse(data[at:end])
+                fields = data[line.start(3) : end]
+                self._left_bytes = self._read_before_body(line, fields)
+                if self._left_bytes:
+                    self._place = _LENGTH
+                else:
+                    self._line = line
+                    self._parse(data[at:end])
+                    if self._fault is None:
+                        self._read_first(line, fields)
                 at = end
             if self._place is _LENGTH:
                 at = self._read_length(data, at)

@@ -144,8 +144,8 @@ class TQS:
 
     def _get(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
-        count, lease_s, wait_s, take = fields.want(call.exchange.head.query)
-        claim = self._waiting.claim((name,), limit=count, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
+        limit, lease_s, wait_s, take = fields.want(call.exchange.head.query)
+        claim = self._waiting.claim((name,), limit=limit, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
         if take:
             return claim.addCallback(self._taken, name)
         return claim.addCallback(self._leased, name, lease_s)

@@ -159,11 +159,11 @@ class Want(NamedTuple):
     """
     What somebody wants who gets messages.
 
-    @ivar count: so many at most.
+    @ivar limit: so many at most.
     @ivar take: not to be leased, but to be done.
     """
 
-    count: int
+    limit: int
     lease_s: int
     wait_s: int
     take: bool
@@ -186,8 +186,8 @@ def _want(raw: bytes | None) -> Want:
         query["visibility_timeout"] = query["visibilty_timeout"]
     lease_s = number(query, "visibility_timeout", LEASE_S, LEASE_S_MIN, LEASE_S_MAX)
     take = flag(query, "delete")
-    count = number(query, "message_count", 1, 1, COUNT_MAX)
-    return Want(count, lease_s, number(query, "wait_time", 0, 0, WAIT_S_MAX), take)
+    limit = number(query, "message_count", 1, 1, COUNT_MAX)
+    return Want(limit, lease_s, number(query, "wait_time", 0, 0, WAIT_S_MAX), take)
 
 
 _want_again = lru_cache(maxsize=WANTS_REMEMBERED)(_want)
