@@ -82,6 +82,10 @@ class Ledger:
         self._seq = 0
         self._reserved = 0
         self._undo: list[Callable[[], None]] = []
+        self._counted: dict[Place, list[int]] = {}
+        """Places whose counts have changed, and what they were at the last commit."""
+        self._total = 0
+        """What there was at the last commit."""
         self._news = News()
 
     def load(self, db: sqlite3.Connection) -> News:
@@ -103,8 +107,9 @@ class Ledger:
         self.places = {place.queue.name: place for place in places.values()}
         self.names = {id: place.queue.name for id, place in places.items()}
         self.dropped = dropped
-        self.total = sum(sum(place.counts) for place in places.values())
+        self.total = self._total = sum(sum(place.counts) for place in places.values())
         self._undo.clear()
+        self._counted.clear()
         self._news = News()
         return News(
             fresh=True,
@@ -134,6 +139,8 @@ class Ledger:
                 place = self.places.get(name)
                 news.counts[name] = Counts() if place is None else Counts(*place.counts)
             self._undo.clear()
+            self._counted.clear()
+            self._total = self.total
             return news
 
         return kept
@@ -142,6 +149,10 @@ class Ledger:
         """Nothing since the last commit has happened."""
         while self._undo:
             self._undo.pop()()
+        for place, counts in self._counted.items():
+            place.counts = counts
+        self._counted.clear()
+        self.total = self._total
         self._news = News()
 
     def seqs(self, db: sqlite3.Connection, number: int) -> range:
@@ -158,12 +169,11 @@ class Ledger:
 
     def count(self, place: Place, state: State, number: int) -> None:
         """A queue has so many more tasks in a state."""
-        self._count(place, state, number)
-        self._news.counts[place.queue.name] = _LATER
-        self._undo.append(lambda: self._count(place, state, -number))
-
-    def _count(self, place: Place, state: State, number: int) -> None:
-        place.counts[state] += number
+        counts = place.counts
+        if place not in self._counted:
+            self._counted[place] = counts.copy()
+            self._news.counts[place.queue.name] = _LATER
+        counts[state] += number
         self.total += number
 
     def ready(self, place: Place) -> None:
@@ -207,8 +217,7 @@ class Ledger:
         db.execute("UPDATE queue SET tenant = NULL, name = NULL WHERE id = ?", (place.id,))
         del self.places[name], self.names[place.id]
         self.dropped.append(place.id)
-        number = sum(place.counts)
-        self.total -= number
+        self.total -= sum(place.counts)
         self._news.queues[name] = None
         self._news.counts[name] = _LATER
         self._news.ready.add(name)
@@ -217,7 +226,6 @@ class Ledger:
             self.places[name] = place
             self.names[place.id] = name
             self.dropped.remove(place.id)
-            self.total += number
 
         self._undo.append(undrop)
 

@@ -17,6 +17,7 @@ EXPIRED_MAX = 1000
 """Expired tasks that one claim removes on its way; it may give fewer then."""
 
 _READY = "SELECT seq FROM task WHERE queue = ? AND state = 1 ORDER BY priority, seq"
+_FIRST = _READY + " LIMIT 1"
 
 
 @define(eq=False)
@@ -42,6 +43,10 @@ def first(
     @param recent: some tasks that need not be read.
     @return: them, and those that were met on the way and have expired.
     """
+    if limit == 1 and len(claim.queues) == 1:
+        task = _one(db, ledger, claim, recent)
+        if task is None or not task.expires or task.expires > now:
+            return ([] if task is None else [task]), []
     lines = [
         _Line(_ready(db, ledger, place.id, min(limit, room), recent), room)
         for name in dict.fromkeys(claim.queues)
@@ -65,6 +70,18 @@ def first(
     for line in lines:
         line.tasks.close()
     return taken, expired
+
+
+def _one(db: sqlite3.Connection, ledger: Ledger, claim: Claim, recent: rows.Recent) -> Task | None:
+    """The first ready task of one queue, whether or not it has expired."""
+    place = ledger.places.get(claim.queues[0])
+    if place is None or not _room(place, claim.take):
+        return None
+    row = db.execute(_FIRST, (place.id,)).fetchone()
+    if row is None:
+        return None
+    (seq,) = row
+    return recent.get(seq) or rows.by_seqs(db, row, ledger.names)[seq]
 
 
 def _ready(

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
-from attrs import define, field
 
 from . import sqlite_rows as rows
 from .ids import RANDOM_BITS, make_id, seq_of
 from .lifecycle import Event, again, born, ended, judge, leased, overdue, sources, tried, waiting
 from .model import NewTask, Policy, QueueName, State, Task
-from .sqlite_ledger import Ledger, Place
+from .sqlite_changes import Changes, Recent, change
+from .sqlite_ledger import Ledger
 from .sqlite_ready import first
 from .sqlite_room import Room
 from .store import (
@@ -39,86 +39,12 @@ from .store import (
     Swept,
 )
 
-RECENT_MAX = 4096
-"""Tasks that are kept in memory besides, each with a payload of at most L{rows.LARGE_BYTES}."""
-
 CLEARED_MAX = 1000
 """Tasks of dropped queues that are removed at once."""
 
 _OVERDUE = rows.SELECT + "WHERE due > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
 
 _Item = TypeVar("_Item", Finish, Release, Extend)
-
-
-class _Recent(dict[int, Task]):
-    """
-    Small tasks that were changed last, as they are in the file: most tasks are leased and ended soon after they were
-    put, and need not be read for that. What is undone is forgotten with all the others.
-    """
-
-    def keep(self, task: Task) -> None:
-        """A task is like this now."""
-        if len(task.payload) > rows.LARGE_BYTES or task.result is not None or len(task.head) > rows.LARGE_BYTES:
-            self.pop(task.seq, None)
-            return
-        self[task.seq] = task
-        if len(self) > RECENT_MAX:
-            del self[next(iter(self))]
-
-
-@define
-class _Changes:
-    """
-    Changes of one step, decided on one after the other and made together.
-
-    @ivar tasks: those that were looked up, by number, as they are after what was decided.
-    """
-
-    _ledger: Ledger
-    _recent: _Recent
-    tasks: dict[int, Task] = field(factory=dict)
-    _updated: list[tuple[Task, Task]] = field(factory=list)
-    _removed: list[Task] = field(factory=list)
-    _moved: dict[tuple[QueueName, State], int] = field(factory=dict)
-
-    def put(self, was: Task, now: Task | None) -> Task:
-        """
-        A task becomes another, or is gone.
-
-        @return: as it is now, or was.
-        """
-        moved = self._moved
-        place = (was.queue, was.state)
-        if now is None:
-            moved[place] = moved.get(place, 0) - 1
-            self._removed.append(was)
-            self.tasks.pop(was.seq, None)
-            self._recent.pop(was.seq, None)
-            return was
-        if now.state is not was.state:
-            moved[place] = moved.get(place, 0) - 1
-            place = (was.queue, now.state)
-            moved[place] = moved.get(place, 0) + 1
-        self._updated.append((was, now))
-        self.tasks[was.seq] = now
-        self._recent.keep(now)
-        return now
-
-    def make(self, db: sqlite3.Connection) -> None:
-        """Write it all."""
-        if self._updated:
-            rows.update(db, self._updated)
-        if self._removed:
-            rows.delete(db, self._removed)
-        ledger = self._ledger
-        for (name, state), number in self._moved.items():
-            place = ledger.places[name]
-            if number:
-                ledger.count(place, state, number)
-            if (state is State.READY and number > 0) or (
-                state is State.LEASED and number < 0 and place.queue.policy.leased_max
-            ):
-                ledger.ready(place)
 
 
 class Steps:
@@ -136,7 +62,7 @@ class Steps:
         self._bits = bits
         self._tasks_max = tasks_max
         self._room = Room(limited)
-        self._recent = _Recent()
+        self._recent = Recent()
 
     def undone(self) -> None:
         """What was done is undone."""
@@ -180,7 +106,6 @@ class Steps:
         answers: list[Created | Refusal] = []
         made: list[rows.Row] = []
         large: list[tuple[int, bytes]] = []
-        moved: dict[tuple[Place, State], int] = {}
         keys: dict[tuple[int, str], Task] = {}
         chosen: set[tuple[str, str]] = set()
         for new, seq in zip(tasks, ledger.seqs(db, len(tasks)), strict=True):
@@ -213,61 +138,46 @@ class Steps:
             made.append(rows.row_of(task, new, place.id, remembered))
             if len(task.payload) > rows.LARGE_BYTES:
                 large.append((seq, task.payload))
-            moved[place, task.state] = moved.get((place, task.state), 0) + 1
+            ledger.count(place, task.state, 1)
+            if task.state is State.READY:
+                ledger.ready(place)
             answers.append(Created(task))
         rows.insert(db, made, large)
-        for (place, state), number in moved.items():
-            ledger.count(place, state, number)
-            if state is State.READY:
-                ledger.ready(place)
         return answers
 
     def claim(self, claim: Claim) -> list[Task]:
         """See L{IStore}."""
         now = self._clock()
+        ledger = self._ledger
         limit = min(claim.limit, CLAIM_MAX)
         if not claim.take:
-            limit = self._room.for_leases(self.db, limit, self._ledger.any_leased)
-        taken, expired = first(self.db, self._ledger, claim, limit, now, self._recent)
-        changes = _Changes(self._ledger, self._recent)
-        for task in expired:
-            changes.put(task, None)
-        if claim.take:
-            for task in taken:
-                changes.put(task, ended(task, now, State.DONE))
-        else:
-            bits, owner = self._bits, claim.owner
-            taken = [
-                leased(task, now, claim.until, make_id(task.seq, bits.getrandbits(RANDOM_BITS)), owner)
-                for task in taken
-            ]
-            rows.lease(self.db, taken)
-            moved: dict[QueueName, int] = {}
-            for task in taken:
-                self._recent.keep(task)
-                moved[task.queue] = moved.get(task.queue, 0) + 1
-            for name, number in moved.items():
-                place = self._ledger.places[name]
-                self._ledger.count(place, State.READY, -number)
-                self._ledger.count(place, State.LEASED, number)
-        changes.make(self.db)
+            limit = self._room.for_leases(self.db, limit, ledger.any_leased)
+        taken, expired = first(self.db, ledger, claim, limit, now, self._recent)
+        if expired or claim.take:
+            changes = Changes(ledger, self._recent)
+            for task in expired:
+                changes.put(task, None)
+            if claim.take:
+                for task in taken:
+                    changes.put(task, ended(task, now, State.DONE))
+            changes.make(self.db)
+        if claim.take or not taken:
+            return taken
+        bits, owner = self._bits, claim.owner
+        taken = [
+            leased(task, now, claim.until, make_id(task.seq, bits.getrandbits(RANDOM_BITS)), owner) for task in taken
+        ]
+        rows.lease(self.db, taken)
+        for task in taken:
+            self._recent.keep(task)
+            place = ledger.places[task.queue]
+            ledger.count(place, State.READY, -1)
+            ledger.count(place, State.LEASED, 1)
         return taken
 
     def finish(self, finishes: Sequence[Finish]) -> list[Outcome]:
         """See L{IStore}."""
-
-        def after(each: Finish, task: Task, now: int) -> Task | None:
-            return ended(
-                task,
-                now,
-                each.state,
-                each.keep_ms,
-                result=each.result,
-                result_head=each.result_head,
-                error=each.error,
-            )
-
-        return self._holding(finishes, after)
+        return self._holding(finishes, _finished)
 
     def release(self, releases: Sequence[Release]) -> list[Outcome]:
         """See L{IStore}."""
@@ -283,16 +193,18 @@ class Steps:
     def extend(self, extends: Sequence[Extend]) -> list[Outcome]:
         """See L{IStore}."""
 
-        def after(each: Extend, task: Task, now: int) -> Task | None:
-            progress = task.progress if each.progress is None else each.progress
-            return msgspec.structs.replace(task, due=each.until or task.due, progress=progress)
-
-        return self._holding(extends, after)
+        return self._holding(extends, _extended)
 
     def _holding(self, items: Sequence[_Item], after: Callable[[_Item, Task, int], Task | None]) -> list[Outcome]:
         """What becomes of leased tasks, if they are leased as is believed."""
         now = self._clock()
-        changes = _Changes(self._ledger, self._recent)
+        if len(items) == 1 and not items[0].held.id:
+            (each,) = items
+            task = self._recent.get(seq_of(each.held.lease))
+            if task is not None:
+                refusal = judge(task, each.held, now)
+                return [refusal or change(self.db, self._ledger, self._recent, task, after(each, task, now))]
+        changes = Changes(self._ledger, self._recent)
         seqs = self._find([each.held for each in items], changes)
         outcomes: list[Outcome] = []
         for each, seq in zip(items, seqs, strict=True):
@@ -305,7 +217,7 @@ class Steps:
         changes.make(self.db)
         return outcomes
 
-    def _find(self, helds: Sequence[Held], changes: _Changes) -> list[int]:
+    def _find(self, helds: Sequence[Held], changes: Changes) -> list[int]:
         """Look leased tasks up; gives the number of each, -1 for what there is not."""
         names = self._ledger.names
         changes.tasks = rows.by_seqs(
@@ -325,7 +237,7 @@ class Steps:
     def requeue(self, tenant: str, ids: Sequence[str]) -> list[Outcome]:
         """See L{IStore}."""
         now = self._clock()
-        changes = _Changes(self._ledger, self._recent)
+        changes = Changes(self._ledger, self._recent)
         found = rows.by_ids(self.db, tenant, ids, self._ledger.names, self._recent)
         outcomes: list[Outcome] = []
         for id in ids:
@@ -342,7 +254,7 @@ class Steps:
 
     def remove(self, tenant: str, ids: Sequence[str]) -> list[Outcome]:
         """See L{IStore}."""
-        changes = _Changes(self._ledger, self._recent)
+        changes = Changes(self._ledger, self._recent)
         found = rows.by_ids(self.db, tenant, ids, self._ledger.names, self._recent)
         outcomes: list[Outcome] = []
         for id in ids:
@@ -377,7 +289,7 @@ class Steps:
     def sweep(self) -> Swept:
         """See L{IStore}."""
         now = self._clock()
-        changes = _Changes(self._ledger, self._recent)
+        changes = Changes(self._ledger, self._recent)
         expired: list[Task] = []
         ready = removed = 0
         orphans: list[tuple[int]] = []
@@ -402,3 +314,20 @@ class Steps:
     def probe(self) -> None:
         """Try whether the file can be written."""
         self.db.execute("UPDATE meta SET probed = ? WHERE one = 1", (self._clock(),))
+
+
+def _finished(each: Finish, task: Task, now: int) -> Task | None:
+    return ended(
+        task,
+        now,
+        each.state,
+        each.keep_ms,
+        result=each.result,
+        result_head=each.result_head,
+        error=each.error,
+    )
+
+
+def _extended(each: Extend, task: Task, now: int) -> Task | None:
+    progress = task.progress if each.progress is None else each.progress
+    return msgspec.structs.replace(task, due=each.until or task.due, progress=progress)
