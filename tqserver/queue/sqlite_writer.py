@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
@@ -44,12 +43,19 @@ Answers = list[Any]
 """What the steps of a batch gave, in their order; a L{Failure} for one that could not be done."""
 
 
-@define(eq=False)
-class _Step:
-    work: Work
-    tasks: int
-    bytes: int
-    answer: Deferred[Any] = field(factory=Deferred)
+class _Step(Deferred[Any]):
+    """
+    A step, which is its own answer.
+
+    @ivar tasks: how many tasks it is about.
+    @ivar bytes: what it weighs.
+    """
+
+    def __init__(self, work: Work, tasks: int, bytes: int) -> None:
+        super().__init__()
+        self.work = work
+        self.tasks = tasks
+        self.bytes = bytes
 
 
 class Lane(Generic[_News]):
@@ -111,7 +117,7 @@ class Lane(Generic[_News]):
         self.waiting += 1
         self._bytes += bytes
         self._enter(step)
-        return step.answer
+        return step
 
     def pause(self) -> None:
         """Let steps gather, as if a commit took long."""
@@ -146,7 +152,7 @@ class Lane(Generic[_News]):
         for step in batch:
             self._bytes -= step.bytes
         for step, answer in zip(batch, answers, strict=True):
-            step.answer.callback(answer)  # A Failure makes it fail.
+            step.callback(answer)  # A Failure makes it fail.
 
 
 def _batch(gathered: deque[_Step]) -> list[_Step]:

@@ -5,6 +5,7 @@ A request to a service, with all of its body.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -13,7 +14,10 @@ import msgspec
 from ...errors import ClientFault, Fault, ServerFault
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from ...http1.exchange import ServerExchange
+    from .answer import Answer
     from .frame import Api
     from .routes import Route
 
@@ -99,6 +103,16 @@ class Call:
         """The rest will not come."""
         self._pieces = None
         self._api.refuse(self.exchange, fault)
+
+    # The answer, if it is not there yet.
+
+    def answer_with(self, done: Deferred[T], make: Callable[[T], Answer]) -> None:
+        """
+        Answer when something is done that is done whether or not the client stays: a change in a store.
+
+        @param make: makes the answer of what that gives; it may raise L{Fault}.
+        """
+        self._api.answer_with(done, self.exchange, make)
 
     # What is in it.
 

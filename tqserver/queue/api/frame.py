@@ -5,6 +5,7 @@ A service as whatever carries exchanges sees it: everything that is the same for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -18,6 +19,8 @@ from .call import Call, too_large
 from .routes import Route, Routes, Row
 
 _log = Logger()
+
+T = TypeVar("T")
 
 Admit = Callable[[ServerExchange, bytes], None]
 """
@@ -99,6 +102,8 @@ class Api:
         if type(answer) is tuple:
             exchange.answer(*answer)
             return
+        if answer is None:
+            return
         assert isinstance(answer, Deferred)
         answer.addCallbacks(self._answered, self._failed, (exchange,), errbackArgs=(exchange,))
         if not answer.called:
@@ -112,6 +117,24 @@ class Api:
     def refusal(self, fault: Fault) -> Answer:
         """The answer to what is no request."""
         return refusal(self._shape, fault)
+
+    def answer_with(self, done: Deferred[T], exchange: ServerExchange, make: Callable[[T], Answer]) -> None:
+        """
+        Answer a request when something is done that is done whether or not the client stays.
+
+        @param make: makes the answer of what that gives; it may raise L{Fault}.
+        """
+        done.addCallbacks(self._made, self._failed, (exchange, make), errbackArgs=(exchange,))
+
+    def _made(self, result: T, exchange: ServerExchange, make: Callable[[T], Answer]) -> None:
+        try:
+            answer = make(result)
+        except Fault as fault:
+            self.refuse(exchange, fault)
+        except Exception:
+            self._mistake(exchange)
+        else:
+            exchange.answer(*answer)
 
     def _answered(self, answer: Answer, exchange: ServerExchange) -> None:
         exchange.answer(*answer)

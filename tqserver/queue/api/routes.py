@@ -16,9 +16,10 @@ from .answer import Answer
 if TYPE_CHECKING:
     from .call import Call
 
-Act = Callable[["Call"], "Answer | Deferred[Answer]"]
+Act = Callable[["Call"], "Answer | Deferred[Answer] | None"]
 """
-Does what a request asks for. To cancel the Deferred is to say that the client has left.
+Does what a request asks for. To cancel the Deferred is to say that the client has left. L{None}: the answer comes by
+L{Call.answer_with}.
 
 @raise Fault: (or by the Deferred) if it cannot be done; that is answered.
 """

@@ -136,11 +136,12 @@ class TQS:
 
     # Messages.
 
-    def _put(self, call: Call) -> Answer | Deferred[Answer]:
+    def _put(self, call: Call) -> Answer | None:
         tasks = fields.tasks(call.body, self._known(call), self._clock(), self._body_chars_max)
         if not tasks:
             return NOTHING
-        return self._store.create(tasks).addCallback(self._stored)
+        call.answer_with(self._store.create(tasks), self._stored)
+        return None
 
     def _get(self, call: Call) -> Deferred[Answer]:
         name = self._known(call)
@@ -175,9 +176,9 @@ class TQS:
         if not tasks and name not in self._store.queues:
             raise _unknown_queue()
 
-    def _finish(self, call: Call) -> Deferred[Answer]:
+    def _finish(self, call: Call) -> None:
         name = self._known(call)
-        return self._store.finish([_finish(name, call.arguments[1])]).addCallback(self._finished)
+        call.answer_with(self._store.finish([_finish(name, call.arguments[1])]), self._finished)
 
     def _finish_all(self, call: Call) -> Deferred[Answer]:
         """Ours: a hundred at once, so that whoever gets a hundred need not come a hundred times."""
