@@ -255,7 +255,11 @@ class QueueService:
         self.in_hand += 1
         exchange.when_over(self._over)
         try:
-            self._route(exchange, api)
+            serve = self.apis.get(api)
+            if serve is not None:
+                serve(exchange, exchange.head.path)
+            else:
+                self._route(exchange, api)
         except Fault as fault:
             answer_fault(exchange, fault)
         except Exception:
@@ -263,6 +267,7 @@ class QueueService:
             answer_fault(exchange, ServerFault("Something went wrong on our side.", status=500))
 
     def _route(self, exchange: ServerExchange, api: str) -> None:
+        """Find who is meant: nobody has a listener of his own here."""
         path = exchange.head.path
         if not api:
             if path == HEALTH:

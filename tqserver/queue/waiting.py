@@ -103,7 +103,7 @@ class Waiting:
         waits = wait_s > 0 and not self._closed
         if waits and len(self._all) >= WAITERS_MAX:
             return fail(ServerFault("Too many are waiting for tasks.", f"{WAITERS_MAX} at most", retry_after_s=1))
-        if not self._ready(waiter) and not waits:
+        if not self._ready(waiter.queues) and not waits:
             return succeed([])
         answer = waiter.answer = Deferred(lambda _: self._leave(waiter))
         if waits:
@@ -111,9 +111,37 @@ class Waiting:
             for name in waiter.queues:
                 self._waiters.setdefault(name, OrderedDict())[waiter] = None
             waiter.call = self._reactor.callLater(wait_s, self._timed_out, waiter)
-        if self._ready(waiter):
+        if self._ready(waiter.queues):
             self._ask(waiter)
         return answer
+
+    def claim_now(
+        self, queues: tuple[QueueName, ...], *, limit: int, lease_ms: int, take: bool = False
+    ) -> Deferred[list[Task]]:
+        """
+        Lease ready tasks of some queues if there are any: as L{claim} without a wait, but for less. The Deferred is
+        not to be cancelled; whoever has left when it fires calls L{give_back}.
+        """
+        ready = self._ready(queues)
+        if not ready:
+            return succeed([])
+        return self._store.claim(Claim(ready, limit, self._clock() + lease_ms, "", take))
+
+    def give_back(self, tasks: list[Task]) -> None:
+        """Tasks were leased to a client that has left in the meantime."""
+
+        def given(outcomes: list[Task | Refusal]) -> None:
+            _log.debug("gave back {n} tasks of a client that left", n=len(outcomes))
+
+        def lost(failure: Failure) -> None:
+            _log.warn("cannot give back {n} tasks; their leases will end: {error}", n=len(tasks), error=failure.value)
+
+        if tasks:
+            releases = [
+                Release(Held(task.queue.tenant, id=task.id, lease=task.lease), counted=False, delay_ms=0)
+                for task in tasks
+            ]
+            self._store.release(releases).addCallbacks(given, lost)
 
     def close(self) -> None:
         """Nobody waits any more: all are answered with nothing, and whoever comes is answered at once."""
@@ -127,9 +155,11 @@ class Waiting:
 
     # Inside.
 
-    def _ready(self, waiter: _Waiter) -> tuple[QueueName, ...]:
-        """Those of a waiter's queues that have something ready."""
-        return tuple(name for name in self._named(waiter.queues) if self._store.counts(name).ready)
+    def _ready(self, queues: tuple[QueueName, ...]) -> tuple[QueueName, ...]:
+        """Those of some queues that have something ready."""
+        if len(queues) == 1 and queues[0].name:
+            return queues if self._store.counts(queues[0]).ready else ()
+        return tuple(name for name in self._named(queues) if self._store.counts(name).ready)
 
     def _named(self, queues: Iterable[QueueName]) -> list[QueueName]:
         """Queues by their names, L{every} among them."""
@@ -185,7 +215,11 @@ class Waiting:
     def _ask(self, waiter: _Waiter) -> None:
         waiter.asking = True
         claim = Claim(
-            self._ready(waiter), waiter.limit, self._clock() + waiter.lease_ms, owner=waiter.owner, take=waiter.take
+            self._ready(waiter.queues),
+            waiter.limit,
+            self._clock() + waiter.lease_ms,
+            owner=waiter.owner,
+            take=waiter.take,
         )
         self._store.claim(claim).addCallbacks(
             self._claimed, self._failed, callbackArgs=(waiter,), errbackArgs=(waiter,)
@@ -194,14 +228,15 @@ class Waiting:
     def _claimed(self, tasks: list[Task], waiter: _Waiter) -> None:
         waiter.asking = False
         if waiter.answer is None:
-            self._give_back(waiter, tasks)
+            if not waiter.take:
+                self.give_back(tasks)
         elif tasks or self._closed or waiter not in self._all:
             self._answer(waiter, tasks)
-        elif any(self._allows(name) for name in self._ready(waiter)):
+        elif any(self._allows(name) for name in self._ready(waiter.queues)):
             self._ask(waiter)  # More has become ready while others were served.
         if self._all:
             # What became ready while this one was asked for was counted as its own; it is there for the others.
-            self._changed(name for name in self._ready(waiter) if self._allows(name))
+            self._changed(name for name in self._ready(waiter.queues) if self._allows(name))
 
     def _allows(self, name: QueueName) -> bool:
         """Whether the rules of a queue let anything be leased now."""
@@ -225,22 +260,6 @@ class Waiting:
         self._again = None
         owed, self._owed = self._owed, {}
         self._changed(name for name in self._named(owed) if self._allows(name))
-
-    def _give_back(self, waiter: _Waiter, tasks: list[Task]) -> None:
-        """Its client has left in the meantime."""
-        if not tasks or waiter.take:
-            return
-
-        def given(outcomes: list[Task | Refusal]) -> None:
-            _log.debug("gave back {n} tasks of a client that left", n=len(outcomes))
-
-        def lost(failure: Failure) -> None:
-            _log.warn("cannot give back {n} tasks; their leases will end: {error}", n=len(tasks), error=failure.value)
-
-        releases = [
-            Release(Held(task.queue.tenant, id=task.id, lease=task.lease), counted=False, delay_ms=0) for task in tasks
-        ]
-        self._store.release(releases).addCallbacks(given, lost)
 
     def _timed_out(self, waiter: _Waiter) -> None:
         waiter.call = None

@@ -15,8 +15,8 @@ from tqserver.queue.api.tqs import QUEUES_MAX, TQS
 from tqserver.queue.api.tqs_answers import date
 from tqserver.queue.expiry import Expiry
 from tqserver.queue.memory import MemoryStore
-from tqserver.queue.model import LOCAL, NewTask, QueueName
-from tqserver.queue.store import StoreFault
+from tqserver.queue.model import LOCAL, NewTask, QueueName, Task
+from tqserver.queue.store import Claim, StoreFault
 from tqserver.queue.waiting import Waiting
 
 START_MS = 1_700_000_000_000
@@ -297,6 +297,26 @@ class WaitTests(TQSCase):
         self.assertEqual(long.status, 0)
         self.clock.advance(1)
         self.assertEqual(heard(long), {"messages": []})
+
+    def test_leaves_meanwhile(self) -> None:
+        """Who does not wait and has left before the disk was ready has no lease: the message is still there."""
+        self.make("q", "one")
+        claim, asked = self.store.claim, list[tuple[Claim, Deferred[list[Task]]]]()
+
+        def slow(wanted: Claim) -> Deferred[list[Task]]:
+            asked.append((wanted, Deferred()))
+            return asked[-1][1]
+
+        self.patch(self.store, "claim", slow)
+        left, taker, stays = (self.ask("GET", target) for target in ("/queues/q", "/queues/q?delete=1", "/queues/q"))
+        left.client_leaves()
+        for wanted, answer in asked:
+            claim(wanted).chainDeferred(answer)
+        self.assertEqual(left.body, b"")
+        self.assertEqual(len(heard(taker)["messages"]), 1)
+        self.assertEqual(heard(stays)["messages"], [])
+        self.assertEqual(self.tqs.operations["leased"], 0)
+        self.assertEqual(self.store.counts(QueueName("local", "q")).live, 0)
 
     def test_leaves(self) -> None:
         """A client that has left gets nothing: the message is there for the next."""

@@ -106,13 +106,16 @@ class Call:
 
     # The answer, if it is not there yet.
 
-    def answer_with(self, done: Deferred[T], make: Callable[[T], Answer]) -> None:
+    def answer_with(
+        self, done: Deferred[T], make: Callable[[T], Answer], left: Callable[[T], None] | None = None
+    ) -> None:
         """
         Answer when something is done that is done whether or not the client stays: a change in a store.
 
         @param make: makes the answer of what that gives; it may raise L{Fault}.
+        @param left: called in place of it if the client has left.
         """
-        self._api.answer_with(done, self.exchange, make)
+        self._api.answer_with(done, self.exchange, make, left)
 
     # What is in it.
 

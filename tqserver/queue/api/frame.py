@@ -118,15 +118,22 @@ class Api:
         """The answer to what is no request."""
         return refusal(self._shape, fault)
 
-    def answer_with(self, done: Deferred[T], exchange: ServerExchange, make: Callable[[T], Answer]) -> None:
-        """
-        Answer a request when something is done that is done whether or not the client stays.
+    def answer_with(
+        self,
+        done: Deferred[T],
+        exchange: ServerExchange,
+        make: Callable[[T], Answer],
+        left: Callable[[T], None] | None = None,
+    ) -> None:
+        """See L{Call.answer_with}."""
+        done.addCallbacks(self._made, self._failed, (exchange, make, left), errbackArgs=(exchange,))
 
-        @param make: makes the answer of what that gives; it may raise L{Fault}.
-        """
-        done.addCallbacks(self._made, self._failed, (exchange, make), errbackArgs=(exchange,))
-
-    def _made(self, result: T, exchange: ServerExchange, make: Callable[[T], Answer]) -> None:
+    def _made(
+        self, result: T, exchange: ServerExchange, make: Callable[[T], Answer], left: Callable[[T], None] | None
+    ) -> None:
+        if left is not None and exchange.over:
+            left(result)
+            return
         try:
             answer = make(result)
         except Fault as fault:

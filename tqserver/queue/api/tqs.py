@@ -143,9 +143,16 @@ class TQS:
         call.answer_with(self._store.create(tasks), self._stored)
         return None
 
-    def _get(self, call: Call) -> Deferred[Answer]:
+    def _get(self, call: Call) -> Deferred[Answer] | None:
         name = self._known(call)
         limit, lease_s, wait_s, take = fields.want(call.exchange.head.query)
+        if not wait_s:
+            claim = self._waiting.claim_now((name,), limit=limit, lease_ms=lease_s * 1000, take=take)
+            if take:
+                call.answer_with(claim, lambda tasks: self._taken(tasks, name))
+            else:
+                call.answer_with(claim, lambda tasks: self._leased(tasks, name, lease_s), self._waiting.give_back)
+            return None
         claim = self._waiting.claim((name,), limit=limit, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
         if take:
             return claim.addCallback(self._taken, name)
