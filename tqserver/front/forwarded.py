@@ -22,6 +22,7 @@ from attrs import frozen
 from ..http1.head import Headers, RequestHead
 from ..http1.hop import HOP_BY_HOP, connection_options
 from .claims import Address, Claims, address_of, claims_of, is_claim, mounted
+from .task_seen import TaskHead
 
 PEER = "(server)"
 """The peer of connections that only processes of the server can open; no address is written like that."""
@@ -88,6 +89,9 @@ class _Fate(enum.Enum):
 _KEEP, _DROP, _CONNECTION, _TRACE, _TASK = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE, _Fate.TASK
 
 _TASKS = frozenset([b"x-task-id", b"x-task-attempt", b"x-task-queue", b"x-task-async"])
+
+_IN_TOLD = frozenset([b"x-task-id", b"x-task-attempt", b"x-request-id"])
+"""Fields that a L{TaskHead} has as they go over the wire."""
 
 _OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
 """Dropped because we write them ourselves (framing is the forwarder's), answer them, or because of
@@ -157,6 +161,7 @@ class Forwarding:
         self._traces: list[bytes] = []
         self._told: dict[tuple[str, bytes, bytes, bytes], bytes] = {}
         self._told_tasks: dict[tuple[bytes, bytes, bytes], bytes] = {}
+        self._written_tasks: dict[tuple[bytes, bytes, bytes], bytes] = {}
         self._written: dict[tuple[bytes, str, bytes, bytes], bytes] = {}
         self._id_prefix = entropy(8).hex() + "-"
         self._ids = count(1)
@@ -182,6 +187,8 @@ class Forwarding:
         known = self._peers.get(peer) or self._peer(peer)
         if not known.trusted:
             return f"{self._id_prefix}{next(self._ids):x}", known.text
+        if type(head) is TaskHead:
+            return head.request_id.decode("ascii"), known.text
         claims = claims_of(head.headers)
         return claims.request_id.decode("ascii") or self.new_request_id(), self._client(claims.chain, known)
 
@@ -280,26 +287,45 @@ class Forwarding:
         What is usual from a process of the server: a task, with nothing said of a client but an id. Empty if there is
         more to it.
         """
-        lines = [b"host: ", head.host, b"\r\n"]
+        written_id = request_id.encode("ascii", "replace")
+        if type(head) is TaskHead:
+            key = head.beginning, scheme, prefix
+            written = self._written_tasks.get(key)
+            if written is None:
+                headers = [field for field in head.headers if field[0] not in _IN_TOLD]
+                if len(self._written_tasks) >= WRITTEN_REMEMBERED_MAX:
+                    self._written_tasks.clear()
+                written = self._written_tasks[key] = self._write_task(headers, head.host, scheme, prefix)
+            lines = [written, head.told]
+        else:
+            written = self._write_task(head.headers, head.host, scheme, prefix)
+            lines = [written, b"x-request-id: ", written_id, b"\r\n"]
+        if not written:
+            return []
+        traces = self._traces or self._draw()
+        lines += (b"x-correlation-id: ", written_id, b"\r\ntraceparent: ", traces.pop(), b"\r\n")
+        return lines
+
+    def _write_task(self, headers: Headers, host: bytes, scheme: bytes, prefix: bytes) -> bytes:
+        """All but the ids of a usual task; empty if it is none."""
+        lines = [b"host: ", host, b"\r\n"]
         fates = self._fates
-        for name, value in head.headers:
+        for name, value in headers:
             fate = fates.get(name) or self._judge(name)
             if fate is _KEEP or fate is _TASK:
                 lines += (name, b": ", value, b"\r\n")
             elif fate is not _DROP and name != b"x-request-id":
-                return []
-        key = scheme, head.host, prefix
+                return b""
+        key = scheme, host, prefix
         told = self._told_tasks.get(key)
         if told is None:
-            fields = self._own_words(self._peer(PEER), scheme, head.host, prefix)
+            fields = self._own_words(self._peer(PEER), scheme, host, prefix)
             told = b"".join(b"%b: %b\r\n" % field for field in fields)
             if len(self._told_tasks) >= TOLD_REMEMBERED_MAX:
                 self._told_tasks.clear()
             self._told_tasks[key] = told
-        written_id = request_id.encode("ascii", "replace")
-        lines += (told, b"x-request-id: ", written_id, b"\r\nx-correlation-id: ", written_id)
-        lines += (b"\r\ntraceparent: ", self.new_trace(), b"\r\n")
-        return lines
+        lines.append(told)
+        return b"".join(lines)
 
     def _write(self, head: RequestHead, peer: str, scheme: bytes, prefix: bytes) -> bytes:
         """

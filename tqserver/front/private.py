@@ -10,9 +10,11 @@ from __future__ import annotations
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 
+from ..http1.exchange import ServerExchange
 from ..http1.factory import HTTPServerFactory
 from ..http1.server import HTTPServerConnection
 from .forwarded import PEER
+from .task_seen import remember, task_seen
 
 
 class PrivateConnection(HTTPServerConnection):
@@ -21,6 +23,23 @@ class PrivateConnection(HTTPServerConnection):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.client_host = PEER
+
+    def _read(self, data: bytes, head_bytes_max: int) -> None:
+        # Whoever sends a task waits for its answer, so that it comes alone, and as a rule in one piece.
+        alone = self.between_requests and not self._waiting
+        if alone:
+            seen = task_seen(data, head_bytes_max // 2, self.factory.settings.body_bytes_max)
+            if seen is not None:
+                head, body = seen
+                exchange = ServerExchange(self, head)
+                if body:
+                    exchange.body_data(body)
+                exchange.body_whole = True
+                self._waiting.append(exchange)
+                return
+        super()._read(data, head_bytes_max)
+        if alone and len(self._waiting) == 1 and self._fault is None:
+            remember(data, self._waiting[0].head)
 
 
 class PrivateFactory(ServerFactory):

@@ -94,6 +94,11 @@ class RequestWire:
     _head_bytes = 0
     """The size of the head that is being read, as far as it has come; of a small head, 0 will do."""
 
+    @property
+    def between_requests(self) -> bool:
+        """Whether all was read that has come, and the next byte is of a request line."""
+        return self._place is _LINE and not self._held and self._fault is None
+
     def _read_before(self, line: re.Match[bytes], fields: bytes) -> bool:
         """
         A head stands here alone: take it, if its fields were read before and it can be.
