@@ -107,6 +107,11 @@ class Line:
         """Of all requests."""
         return [exchange.head for exchange in self.observer.exchanges]
 
+    @property
+    def seen(self) -> list[bool]:
+        """Which of them were read in the short way."""
+        return [type(head) is TaskHead for head in self.heads]
+
 
 class Plain(Line):
     """The same, by somebody who remembers nothing."""
@@ -124,10 +129,6 @@ class SeenTests(SynchronousTestCase):
         task_seen._beginnings.clear()
         self.addCleanup(task_seen._beginnings.clear)
 
-    def seen(self, line: Line) -> list[bool]:
-        """Which requests were read in the short way."""
-        return [type(head) is TaskHead for head in line.heads]
-
     def same(self, *pieces: bytes, **limits: int) -> Line:
         """Have somebody who remembers and somebody who does not read the same; they must agree."""
         task_seen._beginnings.clear()
@@ -142,7 +143,7 @@ class SeenTests(SynchronousTestCase):
     def test_same(self) -> None:
         """The second task is read in a shorter way, with and without a body, and nothing about it is different."""
         line = self.same(task(), task(b"t2", b"other"), task(b"t3", b"", attempt=3), task(b"t4", b"x" * 70_000))
-        self.assertEqual(self.seen(line), [False, True, True, True])
+        self.assertEqual(line.seen, [False, True, True, True])
         self.assertEqual(line.observer.bodies[1:3], [b"other", b""])
         self.assertEqual(told(line.heads[2])[:2], ("t3", ""))
 
@@ -161,7 +162,7 @@ class SeenTests(SynchronousTestCase):
         whole = task(b"t2", b"body")
         for cut in range(1, len(whole)):
             line = self.same(task(), whole[:cut], whole[cut:], task(b"t3"))
-            self.assertEqual(self.seen(line), [False, False, True], cut)
+            self.assertEqual(line.seen, [False, False, True], cut)
 
     def test_ahead(self) -> None:
         """Two in one piece are two."""
@@ -188,9 +189,9 @@ class SeenTests(SynchronousTestCase):
             b"content-length: 5\r\n",
         ):
             line = self.same(task(beginning=BEGINNING + field), task(b"t2", beginning=BEGINNING + field))
-            self.assertNotIn(True, self.seen(line), field)
+            self.assertNotIn(True, line.seen, field)
             line = self.same(task(), task(rest=field), task(rest=field))
-            self.assertNotIn(True, self.seen(line), field)
+            self.assertNotIn(True, line.seen, field)
 
     def test_trace(self) -> None:
         """A trace goes on."""
@@ -205,7 +206,7 @@ class SeenTests(SynchronousTestCase):
         body = task(beginning=b"")
         data = begun.replace(b"9999", b"%d" % (len(body) + 2)) + b"\r\n" + body
         line = self.same(data, data, task())
-        self.assertEqual(self.seen(line), [False] * 3)
+        self.assertEqual(line.seen, [False] * 3)
 
     def test_few_are_remembered(self) -> None:
         """Many queues fill what is remembered, and no more."""

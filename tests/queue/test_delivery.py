@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tests.front.test_task_seen import Line
 from tests.queue.delivering import JOBS, NOW_MS, DeliveringCase
+from tqserver.queue.ahead import AHEAD_TIMES_MAX, MEASURE_S
 from tqserver.queue.delivery import LATER_MS_MIN, LEASE_MS, OWNER, Rule
 from tqserver.queue.model import LOCAL, NewTask, Policy, QueueName, State
 from tqserver.queue.requests import ToWorker, answer_of
@@ -34,6 +36,16 @@ class SendingTests(DeliveringCase):
         )
         self.assertEqual(body, b'{"to": "me"}')
 
+    def test_as_fronts_read(self) -> None:
+        """What differs from task to task is where a front looks for it, so that it need not read all of each."""
+        self.deliver(concurrency=3)
+        self.put(b"one", b"two", b"", head=b"text/plain")
+        line = Line()
+        for _ in range(3):
+            line.send(self.asked(self.accept()))
+        self.assertEqual(line.seen[1:], [True, True])
+        self.assertEqual(line.observer.bodies, [b"one", b"two", b""])
+
     def test_other_heads(self) -> None:
         """What a service keeps with a task is sent as its type only if it is one; nobody sneaks a field in."""
         self.deliver(concurrency=9)
@@ -64,6 +76,25 @@ class SendingTests(DeliveringCase):
         self.reply(first)
         self.assertEqual(self.store.counts(JOBS).done, 4)
         self.assertEqual((delivery.tally.delivered, delivery.in_flight, self.deliveries.running), (4, 0, {}))
+
+    def test_ahead(self) -> None:
+        """A quick worker need not wait for the store: some tasks are claimed before. Not for a slow one."""
+        delivery = self.deliver(concurrency=2)
+        self.put(*[b"x"] * 300)
+        wires = [self.accept(), self.accept()]
+        for _ in range(50):
+            for wire in wires:
+                self.reply(wire)
+        self.reactor.advance(MEASURE_S)
+        self.reply(wires[0])
+        ahead = self.store.counts(JOBS).leased - 2
+        self.assertTrue(0 < ahead <= 2 * AHEAD_TIMES_MAX, ahead)
+        self.assertEqual(delivery.in_flight, 2)
+        self.wait(1)
+        for _ in range(ahead):
+            self.wait(1)
+            self.reply(wires[0])
+        self.assertEqual(self.store.counts(JOBS).leased, 2)
 
     def test_woken(self) -> None:
         """A task that is put while nothing is to be done goes at once: nobody looks again and again."""

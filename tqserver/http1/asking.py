@@ -42,6 +42,15 @@ class Asking:
         fields.append(b"content-length: 0\r\n\r\n" if method in _BODY_EXPECTED else b"\r\n")
         self._outbox.write(self.transport, b"".join(fields))  # type: ignore[arg-type]
 
+    def send(self, method: bytes, request: bytes, receiver: Receiver) -> None:
+        """
+        Send a request that is whole.
+
+        @param request: its head and its body as they go over the wire.
+        """
+        self._begin(method, receiver)
+        self._outbox.write(self.transport, request)  # type: ignore[arg-type]
+
     def request(
         self,
         head: RequestHead,

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConnector
 
 from ..errors import Fault, UpstreamFault
 from ..http1.client import HTTPClientConnection
-from ..http1.head import RequestHead, ResponseHead
+from ..http1.head import ResponseHead
 from .model import Task
 from .requests import Request
 
@@ -117,12 +117,10 @@ class Call:
         self.began = now = self._line.sweep.now
         connection.deadline = now + self._timeout_s
         method, fields, body = self._request
-        fields = list(fields)
         if body:
-            head = RequestHead(method, b"", b"", None, [], content_length=len(body))
-            connection.request(head, fields, self, [body], True)
+            connection.send(method, b"".join([*fields, b"content-length: %d\r\n\r\n" % len(body), body]), self)
         else:
-            connection.ask(method, fields, self)
+            connection.ask(method, list(fields), self)
 
     def refused(self, fault: Fault) -> None:
         """No connection could be opened for it."""

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from ..http1.head import ResponseHead
 from . import verdict
+from .ahead import Ahead
 from .call import Call, Step
 from .front_line import FrontLine
 from .model import Backoff, QueueName, State, Task
@@ -41,11 +42,6 @@ WAIT_S = 3600.0
 
 RESULT_BYTES_MAX = 1024 * 1024
 """Of an answer, to be kept."""
-
-AHEAD = 4
-"""While a worker is quick, so many times as many tasks are claimed ahead as it has: it need not wait for the store."""
-
-AHEAD_MAX = 256
 
 FAULT_S = 0.5
 """The first pause, in seconds, after tasks could not be claimed; it doubles."""
@@ -154,8 +150,9 @@ class Delivery:
         self._fault_s = FAULT_S
         self._spare: deque[Call] = deque()
         """Claimed ahead, so that a worker that is quick need not wait for the store."""
-        self._quick = False
-        """Whether the last answer came soon."""
+        self._ahead = Ahead(reactor, rule.concurrency)
+        self._kept: tuple[ResponseHead | None, bytes] = None, b""
+        """The head that was stored last, and as what: most answers of a worker begin alike."""
         self._refusals = 0
         """Answers in a row that said that the worker is busy."""
 
@@ -166,15 +163,14 @@ class Delivery:
         around = self._around
         if self._claiming or self._later is not None or around.hushed or around.line.away or around.settling.faulty:
             return
-        concurrency, spare = self.rule.concurrency, len(self._spare)
         if self._refusals:
             # Who was busy is asked with one task whether it still is.
             room = 1 - self.in_flight
-        elif self._quick:
-            ahead = min(AHEAD * concurrency, AHEAD_MAX)
-            room = concurrency + ahead - self.in_flight - spare if 2 * spare <= ahead else 0
         else:
-            room = concurrency - self.in_flight - spare
+            room, spare = self.rule.concurrency - self.in_flight, len(self._spare)
+            ahead = self._ahead.most()
+            # Not one by one: what is claimed ahead may be half of that before there is more.
+            room = room + ahead - spare if 2 * spare <= ahead else 0
         room = min(room, CLAIM_MAX)
         if room <= 0:
             return
@@ -292,7 +288,9 @@ class Delivery:
     def answered(self, call: Call, head: ResponseHead, body: bytes, cut: bool) -> None:
         """See L{Told}."""
         self.in_flight -= 1
-        self._quick = call.began == self._around.line.sweep.now
+        ahead = self._ahead
+        ahead.answers += 1
+        ahead.quick = call.began == self._around.line.sweep.now
         status = head.status
         said = self._manner.judge(status)
         if said is Verdict.LATER:
@@ -316,7 +314,7 @@ class Delivery:
     def broken(self, call: Call, reason: str) -> None:
         """See L{Told}."""
         self.in_flight -= 1
-        self._quick = False
+        self._ahead.quick = False
         self._again(call, reason)
 
     def unsent(self, call: Call, reason: str) -> None:
@@ -372,10 +370,18 @@ class Delivery:
         else:
             tally.dead += 1
             _log.warn("task {id} of {queue} is dead: {error}", id=task.id, queue=task.queue.name, error=error)
-        kept = kept_answer(head, cut) if head is not None else b""
+        kept = self._keep(head, cut) if head is not None else b""
         result = None if head is None or cut else body
         keep_ms = task.keep_ms or self.rule.keep_ms
         self._ended(call, Finish(_held(task), state, result, kept, error, keep_ms))
+
+    def _keep(self, head: ResponseHead, cut: bool) -> bytes:
+        """See L{kept_answer}. A connection gives out the same head again for the same bytes, and nobody changes it."""
+        if cut:
+            return kept_answer(head, True)
+        if head is not self._kept[0]:
+            self._kept = head, kept_answer(head, False)
+        return self._kept[1]
 
     def _release(self, call: Call, counted: bool, delay_ms: int, reason: str) -> None:
         self._ended(call, Release(_held(call.task), counted, delay_ms, reason))
