@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.queue.ahead import AHEAD_MAX, AHEAD_S, AHEAD_TIMES_MAX, MEASURE_S, Ahead
+from tqserver.queue.ahead import MEASURE_S, PACE_MAX, PACE_S, TIMES, TIMES_MAX, Ahead
 
 
 class AheadTests(SynchronousTestCase):
@@ -23,19 +23,19 @@ class AheadTests(SynchronousTestCase):
 
     def test_pace(self) -> None:
         """So many as end in a moment: nobody who is more important waits for longer than that."""
-        ahead = Ahead(self.clock, 32)
-        self.assertEqual(self.measure(ahead, 4000), round(4000 * AHEAD_S))
-        self.assertEqual(self.measure(ahead, 1000), round(1000 * AHEAD_S))
-        self.assertEqual(self.measure(ahead, 10, seconds=1.0), 0)
+        ahead = Ahead(self.clock, 1)
+        self.assertEqual(self.measure(ahead, 4000), round(4000 * PACE_S))
+        self.assertEqual(self.measure(ahead, 1000), round(1000 * PACE_S))
+        self.assertEqual(self.measure(ahead, 10, seconds=1.0), TIMES)
 
     def test_begins(self) -> None:
-        """Nothing is claimed ahead before the pace is known, and it is measured for a while."""
-        ahead = Ahead(self.clock, 32)
+        """Some rounds are claimed ahead before the pace is known, and it is measured for a while."""
+        ahead = Ahead(self.clock, 2)
         ahead.quick = True
-        self.assertEqual(ahead.most(), 0)
-        self.assertEqual(self.measure(ahead, 4000, MEASURE_S / 2), 0)
-        self.assertEqual(self.measure(ahead, 4000, MEASURE_S / 2), round(4000 * AHEAD_S))
-        self.assertEqual(self.measure(ahead, 0, MEASURE_S / 2), round(4000 * AHEAD_S))
+        self.assertEqual(ahead.most(), 2 * TIMES)
+        self.assertEqual(self.measure(ahead, 4000, MEASURE_S / 2), 2 * TIMES)
+        self.assertEqual(self.measure(ahead, 4000, MEASURE_S / 2), round(4000 * PACE_S))
+        self.assertEqual(self.measure(ahead, 0, MEASURE_S / 2), round(4000 * PACE_S))
 
     def test_slow(self) -> None:
         """A worker that takes its time is given no more than it can do at once."""
@@ -44,7 +44,13 @@ class AheadTests(SynchronousTestCase):
         ahead.quick = False
         self.assertEqual(ahead.most(), 0)
 
+    def test_slow_disk(self) -> None:
+        """A worker that waits for the disk is not given less and less because of that."""
+        ahead = Ahead(self.clock, 32)
+        for _ in range(10):
+            self.assertEqual(self.measure(ahead, 100, 0.5), 32 * TIMES)
+
     def test_limits(self) -> None:
         """However quick a worker is, there is an end to what is claimed for it."""
-        self.assertEqual(self.measure(Ahead(self.clock, 64), 1e6), AHEAD_MAX)
-        self.assertEqual(self.measure(Ahead(self.clock, 2), 1e6), 2 * AHEAD_TIMES_MAX)
+        self.assertEqual(self.measure(Ahead(self.clock, 2), 1e6), PACE_MAX)
+        self.assertEqual(self.measure(Ahead(self.clock, 1000), 100), TIMES_MAX)

@@ -3,21 +3,25 @@ How many tasks are claimed before it is their turn. Pure, but for the clock.
 
 A worker that is quick would wait for the store after each task. So it has some in hand: as many as it ends while others
 are being claimed. What is claimed is in its order, though: a task of a higher priority that is put then comes after it,
-and whoever looks sees it leased. So these are no more than the worker ends in a moment, however quick it is.
+and whoever looks sees it leased. So there is an end to that: some rounds of a worker, and what a very quick one ends in a
+moment. The latter alone would not do: who waits for a slow disk ends few, and would be given fewer still.
 """
 
 from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-AHEAD_S = 0.05
-"""No more than are ended in so many seconds, which is some commits of a disk that is not slow."""
+TIMES = 4
+"""So many times as many as are delivered at once, which is a second: who is quick answers in a quarter."""
 
-AHEAD_MAX = 512
-"""Nor more tasks than these."""
+TIMES_MAX = 256
+"""No more tasks than these, if not for the pace."""
 
-AHEAD_TIMES_MAX = 16
-"""Nor more than so many times as many as are delivered at once."""
+PACE_S = 0.05
+"""As many as are ended in so many seconds, if that is more: some commits of a disk that is not slow."""
+
+PACE_MAX = 512
+"""No more tasks than these, however quick a worker is."""
 
 MEASURE_S = 0.05
 """The pace is measured over so many seconds, or more."""
@@ -38,7 +42,7 @@ class Ahead:
         self.quick = False
         self.answers = 0
         self._clock = clock
-        self._most = min(AHEAD_TIMES_MAX * concurrency, AHEAD_MAX)
+        self._least = min(TIMES * concurrency, TIMES_MAX)
         self._pace_per_s = 0.0
         self._measured_at = clock.seconds()
 
@@ -52,4 +56,4 @@ class Ahead:
             self._pace_per_s = self.answers / passed_s
             self.answers = 0
             self._measured_at = now
-        return min(self._most, int(self._pace_per_s * AHEAD_S))
+        return max(self._least, min(int(self._pace_per_s * PACE_S), PACE_MAX))

@@ -158,9 +158,10 @@ class Deliveries:
     def _settled(self, call: Call, outcome: Outcome) -> None:
         call.step = Step.STORED
         self.running.pop(call.task.lease, None)
-        delivery = call.told
-        assert isinstance(delivery, Delivery)
-        delivery.settled(call, outcome)
+        if isinstance(outcome, Refusal):
+            delivery = call.told
+            assert isinstance(delivery, Delivery)
+            delivery.refused(call, outcome)
         if self.settling.faulty:
             self._back()  # Nothing was claimed while nothing could be stored.
         if not isinstance(outcome, Refusal):

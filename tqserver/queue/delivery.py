@@ -391,16 +391,16 @@ class Delivery:
         self._around.soon(self)
         self._send_next()
 
-    def settled(self, call: Call, outcome: Task | Refusal) -> None:
-        """What became of a task is stored, or was refused."""
-        if isinstance(outcome, Refusal):
-            self.tally.lost += 1
-            task = call.task
-            _log.warn("task {id} of {queue}: {why}", id=task.id, queue=task.queue.name, why=outcome.value)
+    def refused(self, call: Call, why: Refusal) -> None:
+        """What became of a task was not stored."""
+        self.tally.lost += 1
+        task = call.task
+        _log.warn("task {id} of {queue}: {why}", id=task.id, queue=task.queue.name, why=why.value)
 
 
 _NO_REQUEST = Request(b"", [], b"")
 
 
 def _held(task: Task) -> Held:
-    return Held(task.queue.tenant, task.id, task.lease)
+    # Found by the lease, which no other has: by ids that clients choose it takes longer.
+    return Held(task.queue.tenant, lease=task.lease)

@@ -64,6 +64,8 @@ class Manner(Protocol):
 
 def _word(text: str) -> bytes:
     """Text as it can be in a header field."""
+    if text.isascii() and text.isprintable() and " " not in text:
+        return text.encode("ascii")  # As nearly all are.
     return _FIELD_VALUE.sub("?", text).encode("ascii")
 
 
