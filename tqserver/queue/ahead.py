@@ -3,8 +3,8 @@ How many tasks are claimed before it is their turn. Pure, but for the clock.
 
 A worker that is quick would wait for the store after each task. So it has some in hand: as many as it ends while others
 are being claimed. What is claimed is in its order, though: a task of a higher priority that is put then comes after it,
-and whoever looks sees it leased. So there is an end to that: some rounds of a worker, and what a very quick one ends in a
-moment. The latter alone would not do: who waits for a slow disk ends few, and would be given fewer still.
+and whoever looks sees it leased. So there is an end to that: some rounds of a worker, and what a very quick one ends in
+a moment. The latter alone would not do: who waits for a slow disk ends few, and would be given fewer still.
 """
 
 from __future__ import annotations
