@@ -185,6 +185,25 @@ class AnswerTests(DeliveringCase):
         self.reply(self.accept())
         self.assertEqual((delivery.in_flight, delivery.resting_until), (3, 0.0))
 
+    def test_claimed_while_busy(self) -> None:
+        """What is put while a busy worker rests is tried when it has rested, though there is nothing else to try."""
+        delivery = self.deliver(concurrency=1)
+        (first,) = self.put(b"a")
+        wire = self.accept()
+        self.reply(wire)  # It is quick: what it may want next is claimed ahead from now on.
+        (second,) = self.put(b"b")
+        self.reply(wire, "503 Service Unavailable", b"", "Retry-After: 5")
+        third, fourth = self.put(b"c", b"d")
+        self.reply(wire, "503 Service Unavailable", b"", "Retry-After: 5")
+        self.successResultOf(self.store.remove(LOCAL, [second, third]))
+        self.wait(5)
+        self.assertEqual(delivery.in_flight, 1)
+        wire = self.accept()
+        self.assertTrue(self.asked(wire).endswith(b"\r\n\r\nd"))
+        self.reply(wire)
+        self.assertEqual((self.state(fourth)[0], delivery.in_flight), (State.DONE, 0))
+        self.assertEqual(self.store.counts(JOBS).live, 0)
+
     def test_busy_and_not(self) -> None:
         """A worker that refuses one task and takes another is not left alone."""
         delivery = self.deliver(concurrency=2)

@@ -161,7 +161,12 @@ class Delivery:
     def look(self) -> None:
         """Claim as many as there is room for."""
         around = self._around
-        if self._claiming or self._later is not None or around.hushed or around.line.away or around.settling.faulty:
+        if self._later is not None or around.hushed or around.line.away or around.settling.faulty:
+            return
+        if self._refusals and self._spare and not self.in_flight:
+            # Claimed as the worker said that it is busy; there may be no other task to ask it with.
+            self._send(self._spare.popleft())
+        if self._claiming:
             return
         if self._refusals:
             # Who was busy is asked with one task whether it still is.
