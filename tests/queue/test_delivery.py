@@ -188,7 +188,7 @@ class AnswerTests(DeliveringCase):
     def test_claimed_while_busy(self) -> None:
         """What is put while a busy worker rests is tried when it has rested, though there is nothing else to try."""
         delivery = self.deliver(concurrency=1)
-        (first,) = self.put(b"a")
+        self.put(b"a")
         wire = self.accept()
         self.reply(wire)  # It is quick: what it may want next is claimed ahead from now on.
         (second,) = self.put(b"b")
