@@ -1,9 +1,10 @@
 // The worker behind every proxy that is measured: a program of net/http, as people write them.
 //
-// It knows GET /bench ("hello world"), GET /health, and a WebSocket at /ws that answers one small frame and is held.
+// It knows GET /bench ("hello world"), GET /health, and a WebSocket at /ws that sends small frames back.
 package main
 
 import (
+	"bufio"
 	"crypto/sha1"
 	"encoding/base64"
 	"io"
@@ -33,7 +34,7 @@ func answer(text string) http.HandlerFunc {
 	}
 }
 
-// hold opens a WebSocket, sends back the first frame (masked, and shorter than 126 bytes) and then waits for the end.
+// hold opens a WebSocket and sends back what comes (frames that are masked, and shorter than 126 bytes), to the end.
 func hold(w http.ResponseWriter, r *http.Request) {
 	key := r.Header.Get("Sec-WebSocket-Key")
 	if key == "" || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -52,20 +53,22 @@ func hold(w http.ResponseWriter, r *http.Request) {
 	if buffered.Flush() != nil {
 		return
 	}
+	for echo(buffered) {
+	}
+}
+
+func echo(buffered *bufio.ReadWriter) bool {
 	frame := make([]byte, 6)
 	if _, err := io.ReadFull(buffered, frame); err != nil || frame[1]&0x80 == 0 || frame[1]&0x7f > 125 {
-		return
+		return false
 	}
 	payload := make([]byte, frame[1]&0x7f)
 	if _, err := io.ReadFull(buffered, payload); err != nil {
-		return
+		return false
 	}
 	for i := range payload {
 		payload[i] ^= frame[2+i%4]
 	}
 	buffered.Write(append([]byte{frame[0], frame[1] & 0x7f}, payload...))
-	if buffered.Flush() != nil {
-		return
-	}
-	io.Copy(io.Discard, buffered)
+	return buffered.Flush() == nil
 }
