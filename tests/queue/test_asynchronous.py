@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 
 from twisted.internet.defer import Deferred
-from zope.interface import classImplements
 
 from tests.front.fakes import FakeExchange, request_head
+from tests.queue.api import asking  # noqa: F401  # A call is a sink of bodies for the fake exchange.
 from tests.queue.delivering import DeliveringCase
-from tqserver.errors import ClientFault
-from tqserver.front.exchange import IBodySink
-from tqserver.queue import asynchronous
-from tqserver.queue.asynchronous import Asynchronous, Rules, _Body
+from tqserver.queue.asynchronous import Asynchronous, Rules
 from tqserver.queue.model import State, Task
 from tqserver.queue.own import OWN, REQUESTS
 from tqserver.queue.requests import Replayed
-
-classImplements(_Body, IBodySink)
-"""The queue does not know the fronts' interfaces; the fake exchange asks for this one."""
 
 
 class AsynchronousTests(DeliveringCase):
@@ -27,7 +21,7 @@ class AsynchronousTests(DeliveringCase):
     def setUp(self) -> None:
         super().setUp()
         rules = Rules(body_bytes_max=10, keep_ms=5000, attempts_max=2)
-        self.asynchronous = Asynchronous(self.store, self.reactor, self.now, rules, self.deliveries.cancel)
+        self.asynchronous = Asynchronous(self.store, self.reactor, rules, self.deliveries.cancel)
         self.deliveries._told = self.asynchronous.ended
         self.deliver(Replayed(), queue=REQUESTS, to="", attempts_max=2, result_bytes_max=10)
 
@@ -56,7 +50,7 @@ class AsynchronousTests(DeliveringCase):
     def look(self, id: str, prefer: bytes = b"", method: bytes = b"GET") -> FakeExchange:
         """Somebody asks what became of it."""
         exchange = self.exchange(method, b"/async/" + id.encode(), prefer)
-        self.asynchronous(exchange, b"/" + id.encode())  # type: ignore[arg-type]
+        self.asynchronous.api(exchange, b"/" + id.encode())  # type: ignore[arg-type]
         self.turn()
         return exchange
 
@@ -177,30 +171,13 @@ class AsynchronousTests(DeliveringCase):
 
     def test_too_large(self) -> None:
         """A body that is too large is refused, whether it says so or not."""
-        exchange = self.exchange(b"POST", b"/api/x", b"respond-async", b"x" * 11)
-        self.assertEqual(self.assertRaises(ClientFault, self.asynchronous.take, exchange).status, 413)
+        self.assertEqual(self.store_one(body=b"x" * 11).status, 413)
         exchange = FakeExchange(request_head(b"POST", b"/api/x", [(b"x-task-async", b"/")], content_length=None))
         self.asynchronous.take(exchange)  # type: ignore[arg-type]
         exchange.client_sends(b"x" * 6)
         exchange.client_sends(b"x" * 6)
         self.assertEqual(exchange.status, 413)
         self.assertEqual(self.store.counts(REQUESTS).live, 0)
-
-    def test_very_many(self) -> None:
-        """So many bodies come at once that there is no room: some are to come again; what is over makes room."""
-        self.patch(asynchronous, "HELD_BYTES_MAX", 15)
-        first, second, third = (
-            FakeExchange(request_head(b"POST", b"/x", [(b"x-task-async", b"/")], content_length=None)) for _ in range(3)
-        )
-        for exchange in (first, second):
-            self.asynchronous.take(exchange)  # type: ignore[arg-type]
-            exchange.client_sends(b"x" * 8)
-        self.assertEqual((first.status, second.status), (0, 503))
-        first.client_leaves()
-        self.asynchronous.take(third)  # type: ignore[arg-type]
-        third.client_sends(b"x" * 8)
-        third.client_ends()
-        self.assertEqual((third.status, self.asynchronous.held_bytes), (202, 0))
 
     def test_store_fault(self) -> None:
         """What cannot be stored is not promised."""
@@ -220,10 +197,10 @@ class AsynchronousTests(DeliveringCase):
 
     def test_bad(self) -> None:
         """Other methods, and ids that are none."""
-        exchange = self.exchange(b"PUT", b"/async/x")
-        self.assertEqual(self.assertRaises(ClientFault, self.asynchronous, exchange, b"/x").status, 405)
-        for path in (b"/", b"/a/b", b""):
-            self.assertEqual(self.assertRaises(ClientFault, self.asynchronous, exchange, path).status, 404)
+        put = self.look("x", method=b"PUT")
+        self.assertEqual((put.status, put.header(b"allow")), (405, b"GET, HEAD, DELETE"))
+        for id in ("", "a/b"):
+            self.assert_unknown(id)
         self.assert_unknown("x" * 300)
         self.assert_unknown("\u00ff")
 

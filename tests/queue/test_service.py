@@ -119,7 +119,7 @@ class RouteTests(ServiceCase):
     def test_faults(self) -> None:
         """What a service refuses is told as JSON, with its status; a mistake of ours is a 500 without internals."""
         wire = self.connect(self.own_door)
-        self.assertIn(b'{"error": "No such thing."}', self.ask(wire, "/bad"))
+        self.assertIn(b'{"error":"No such thing."}', self.ask(wire, "/bad"))
         answer = self.ask(wire, "/full")
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
         self.assertIn(b"Retry-After: 3\r\n", answer)

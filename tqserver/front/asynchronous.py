@@ -11,12 +11,10 @@ from collections.abc import Mapping
 
 from ..http1.head import RequestHead
 from ..plane.messages import Routing
+from ..plane.task_fields import TASK_ASYNC
 from .forwarded import Forwarding
 from .routes import Match
 from .worker import Passage, Worker
-
-FIELD = b"x-task-async: %b\r\n"
-"""No client can send one, as fields whose names begin like that are taken from all but the server's own processes."""
 
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -67,5 +65,5 @@ class Asynchronous:
             place = exchange.mount + self._prefix.rstrip("/").encode("utf-8") or b"/"
             # The prefix is told to the worker, when it is asked.
             lines = forwarding.lines(head, peer, scheme, exchange.mount, exchange.request_id)
-            passage.lines = [FIELD % place, *lines]
+            passage.lines = [b"%b: %b\r\n" % (TASK_ASYNC, place), *lines]
         return queue is not None

@@ -21,6 +21,7 @@ from attrs import frozen
 
 from ..http1.head import Headers, RequestHead
 from ..http1.hop import HOP_BY_HOP, connection_options
+from ..plane.task_fields import TASK_ATTEMPT, TASK_FIELDS, TASK_ID
 from .claims import Address, Claims, address_of, claims_of, is_claim, mounted
 from .task_seen import TaskHead
 
@@ -88,9 +89,7 @@ class _Fate(enum.Enum):
 
 _KEEP, _DROP, _CONNECTION, _TRACE, _TASK = _Fate.KEEP, _Fate.DROP, _Fate.CONNECTION, _Fate.TRACE, _Fate.TASK
 
-_TASKS = frozenset([b"x-task-id", b"x-task-attempt", b"x-task-queue", b"x-task-async"])
-
-_IN_TOLD = frozenset([b"x-task-id", b"x-task-attempt", b"x-request-id"])
+_IN_TOLD = frozenset([TASK_ID, TASK_ATTEMPT, b"x-request-id"])
 """Fields that a L{TaskHead} has as they go over the wire."""
 
 _OURS = frozenset([b"host", b"content-length", b"expect", b"proxy"])
@@ -108,7 +107,7 @@ def _fate(name: bytes) -> _Fate:
         return _Fate.TRACE
     if is_claim(name):
         return _Fate.CLAIM
-    if name in _TASKS:
+    if name in TASK_FIELDS:
         return _Fate.TASK
     if b"_" in name and _fate(name.replace(b"_", b"-")) is not _Fate.KEEP:
         return _Fate.DROP

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import msgspec
 
 from .model import NEVER, Backoff, NewTask, State, Task
-from .store import Held, Refusal
+from .store import Extend, Finish, Held, Refusal, Release
 
 GONE = None
 """Where what is removed goes."""
@@ -133,6 +133,26 @@ def tried(task: Task, now: int, delay_ms: int | None, backoff: Backoff, chance: 
     if delay_ms is None:
         delay_ms = backoff.delay_ms(task.attempts, chance)
     return waiting(task, now, now + delay_ms, error=error)
+
+
+def finished(task: Task, each: Finish, now: int) -> Task | None:
+    """What becomes of a leased task whose worker says that it has ended; L{None} if it is not kept."""
+    return ended(
+        task, now, each.state, each.keep_ms, result=each.result, result_head=each.result_head, error=each.error
+    )
+
+
+def released(task: Task, each: Release, now: int, backoff: Backoff, chance: float) -> Task | None:
+    """What becomes of a leased task that is given back; see L{tried}."""
+    if each.counted:
+        return tried(task, now, each.delay_ms, backoff, chance, each.error)
+    return waiting(task, now, now + (each.delay_ms or 0), attempts=task.attempts - 1, error=each.error)
+
+
+def extended(task: Task, each: Extend) -> Task:
+    """A leased task that goes on."""
+    progress = task.progress if each.progress is None else each.progress
+    return msgspec.structs.replace(task, due=each.until or task.due, progress=progress)
 
 
 def again(task: Task, now: int) -> Task:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from .ids import RANDOM_BITS, make_id, seq_of
-from .lifecycle import Event, again, born, ended, judge, leased, overdue, sources, tried, waiting
+from .lifecycle import Event, again, born, ended, extended, finished, judge, leased, overdue, released, sources
 from .model import NEVER, Counts, NewTask, Policy, Queue, QueueName, State, Task
 from .store import (
     CLAIM_MAX,
@@ -50,6 +50,7 @@ KEYS_SWEPT_MAX = 1000
 
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item", Finish, Release, Extend)
 
 
 @define
@@ -266,61 +267,34 @@ class MemoryStore:
 
     def finish(self, finishes: Sequence[Finish]) -> Deferred[list[Outcome]]:
         """See L{IStore}."""
-        now = self._clock()
-        outcomes: list[Outcome] = []
-        for each in finishes:
-            task = self._held_task(each.held)
-            refusal = judge(task, each.held, now)
-            if refusal is not None or task is None:
-                outcomes.append(refusal or Refusal.UNKNOWN)
-                continue
-            after = ended(
-                task,
-                now,
-                each.state,
-                each.keep_ms,
-                result=each.result,
-                result_head=each.result_head,
-                error=each.error,
-            )
-            outcomes.append(self._replace(self._held[task.queue], task, after))
-        return self._stepped(outcomes)
+        return self._holding(finishes, finished)
 
     def release(self, releases: Sequence[Release]) -> Deferred[list[Outcome]]:
         """See L{IStore}."""
-        now = self._clock()
-        outcomes: list[Outcome] = []
-        for each in releases:
-            task = self._held_task(each.held)
-            refusal = judge(task, each.held, now)
-            if refusal is not None or task is None:
-                outcomes.append(refusal or Refusal.UNKNOWN)
-                continue
-            held = self._held[task.queue]
-            after: Task | None
-            if each.counted:
-                after = tried(task, now, each.delay_ms, held.queue.policy.backoff, self._bits.random(), each.error)
-            else:
-                after = waiting(task, now, now + (each.delay_ms or 0), attempts=task.attempts - 1, error=each.error)
-            outcomes.append(self._replace(held, task, after))
-        return self._stepped(outcomes)
+
+        def after(task: Task, each: Release, now: int) -> Task | None:
+            backoff = self._held[task.queue].queue.policy.backoff
+            return released(task, each, now, backoff, self._bits.random())
+
+        return self._holding(releases, after)
 
     def extend(self, extends: Sequence[Extend]) -> Deferred[list[Outcome]]:
         """See L{IStore}."""
+        return self._holding(extends, lambda task, each, now: extended(task, each))
+
+    def _holding(
+        self, items: Sequence[_Item], after: Callable[[Task, _Item, int], Task | None]
+    ) -> Deferred[list[Outcome]]:
+        """What becomes of leased tasks, if they are leased as is believed."""
         now = self._clock()
         outcomes: list[Outcome] = []
-        for each in extends:
+        for each in items:
             task = self._held_task(each.held)
             refusal = judge(task, each.held, now)
             if refusal is not None or task is None:
                 outcomes.append(refusal or Refusal.UNKNOWN)
-                continue
-            after = msgspec.structs.replace(
-                task,
-                due=each.until or task.due,
-                progress=task.progress if each.progress is None else each.progress,
-            )
-            outcomes.append(self._replace(self._held[task.queue], task, after))
+            else:
+                outcomes.append(self._replace(self._held[task.queue], task, after(task, each, now)))
         return self._stepped(outcomes)
 
     def requeue(self, tenant: str, ids: Sequence[str]) -> Deferred[list[Outcome]]:

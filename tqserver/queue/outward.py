@@ -5,7 +5,6 @@ and puts the tasks of schedules. And what it tells of all that.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +13,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ..config.queue_model import DeliverySettings, QueueSettings, ScheduleSettings
-from ..errors import ClientFault
-from ..http1.exchange import ServerExchange
 from .api.answer import Answer, json_answer, json_error
 from .api.call import Call
 from .api.frame import Api
 from .api.routes import Row
+from .api.token import Token
 from .assembly import Assembly, now_ms
 from .asynchronous import Asynchronous, Rules
 from .deliveries import Deliveries
@@ -55,9 +53,10 @@ def add_outward(
     service.on_stop(schedules.close)
     deliveries = _add_deliveries(service, assembly, settings, front, reactor) if front else None
     token = settings.apis.tqs.api_token if settings.apis.tqs is not None else None
-    tell = _Telling(assembly, reactor, deliveries, schedules, token)
-    service.mount("status", Api("status", [Row("GET HEAD", "/", tell.status)], json_error, tell.admit))
-    service.mount("schedules", Api("schedules", [Row("GET HEAD", "/", tell.schedules)], json_error, tell.admit))
+    admit = Token(token) if token else None
+    tell = _Telling(assembly, reactor, deliveries, schedules)
+    service.mount("status", Api("status", [Row("GET HEAD", "/", tell.status)], json_error, admit))
+    service.mount("schedules", Api("schedules", [Row("GET HEAD", "/", tell.schedules)], json_error, admit))
     return deliveries
 
 
@@ -73,7 +72,6 @@ def _add_deliveries(
     asynchronous = Asynchronous(
         store,
         reactor,
-        now_ms,
         Rules(
             body_bytes_max=deferred.body_bytes_max,
             keep_ms=_milliseconds(deferred.retention_s),
@@ -111,7 +109,7 @@ def _add_deliveries(
     service.on_hush(deliveries.hush)
     service.on_hush(asynchronous.hush)
     service.on_stop(deliveries.stop)
-    service.mount("async", asynchronous)
+    service.mount("async", asynchronous.api)
     service.keep = asynchronous.take
     return deliveries
 
@@ -172,26 +170,11 @@ class _Telling:
         reactor: Any,
         deliveries: Deliveries | None,
         schedules: Schedules,
-        token: str | None,
     ) -> None:
-        """
-        @param token: what whoever asks has to know; L{None}: nothing.
-        """
         self._assembly = assembly
         self._reactor = reactor
         self._deliveries = deliveries
         self._schedules = schedules
-        self._token = token.encode() if token else b""
-
-    def admit(self, exchange: ServerExchange, path: bytes) -> None:
-        """Whether a client knows the token."""
-        if not self._token:
-            return
-        said = exchange.head.get(b"authorization") or b""
-        scheme, _, token = said.partition(b" ")
-        if scheme.lower() not in (b"bearer", b"token") or not hmac.compare_digest(token.strip(), self._token):
-            exchange.response_headers = [*exchange.response_headers, (b"WWW-Authenticate", b"Bearer")]
-            raise ClientFault("The token is missing or wrong.", status=401)
 
     def schedules(self, call: Call) -> Answer:
         """All schedules, with their next firing."""

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from ..http1.head import Headers, RequestHead, ResponseHead
+from ..plane.task_fields import TASK_FIELDS
 from . import verdict
 from .model import Task
 from .verdict import Verdict
@@ -105,9 +106,7 @@ class ToWorker:
         return verdict.of_task(status)
 
 
-_NOT_THEIRS = frozenset(
-    [b"host", b"content-length", b"expect", b"x-task-async", b"x-task-id", b"x-task-attempt", b"x-task-queue"]
-)
+_NOT_THEIRS = frozenset([b"host", b"content-length", b"expect"]) | TASK_FIELDS
 """Fields of a client's request that are written anew, or are not the client's."""
 
 

@@ -9,7 +9,6 @@ L{QueueService.on_hush}, and what has to be closed by L{QueueService.on_stop}.
 from __future__ import annotations
 
 import enum
-import json
 import os
 import socket
 from collections.abc import Callable
@@ -31,13 +30,12 @@ from ..http1.head import ResponseHead
 from ..http1.outbox import Outbox
 from ..http1.server import HTTPServerConnection
 from ..http1.sweep import Sweep
+from ..plane.task_fields import TASK_ASYNC
+from .api.answer import json_error, refusal
 
 _log = Logger("tqserver.queue")
 
 HEALTH = b"/health"
-
-MARKER = b"x-task-async"
-"""The first field of a request that a front hands over to be answered later; see L{tqserver.queue.asynchronous}."""
 
 SETTLE_S = 0.05
 """
@@ -79,19 +77,9 @@ class Life(enum.Enum):
     """Stores are being closed."""
 
 
-def answer_fault(exchange: ServerExchange, fault: Fault) -> None:
-    """Tell a client what is wrong, as JSON: C{{"error": "…"}}."""
-    if not exchange.over and not exchange.status:
-        exchange.answer(*fault_answer(fault))
-
-
-def fault_answer(fault: Fault) -> tuple[ResponseHead, bytes]:
-    """The answer for a fault."""
-    body = json.dumps({"error": fault.reason}).encode()
-    headers = [(b"Content-Type", b"application/json")]
-    if fault.retry_after_s is not None:
-        headers.append((b"Retry-After", b"%d" % fault.retry_after_s))
-    return ResponseHead(fault.status, b"", headers, len(body)), body
+def _refusal(fault: Fault) -> tuple[ResponseHead, bytes]:
+    """The answer for a fault where no service is meant."""
+    return refusal(json_error, fault)
 
 
 @define(eq=False)
@@ -112,7 +100,7 @@ class _Door:
     def refuse(self, fault: Fault, connection: HTTPServerConnection) -> tuple[ResponseHead, bytes]:
         """Something has come that is no request. A service that has a shape of its own for errors says it in that."""
         shaped: Callable[[Fault], tuple[ResponseHead, bytes]] = getattr(
-            self.service.apis.get(self.api), "refusal", fault_answer
+            self.service.apis.get(self.api), "refusal", _refusal
         )
         return shaped(fault)
 
@@ -124,7 +112,8 @@ class QueueService:
     @ivar life: where it stands.
     @ivar in_hand: exchanges that have begun and not ended.
     @ivar apis: the services, by name.
-    @ivar keep: takes requests that are answered later, or L{None}.
+    @ivar keep: takes requests that fronts hand over to be answered later, see L{tqserver.queue.asynchronous}; or
+        L{None}.
     @ivar sweep: looks after deadlines.
     @ivar outbox: where what is written waits for the end of the turn.
     """
@@ -261,10 +250,15 @@ class QueueService:
             else:
                 self._route(exchange, api)
         except Fault as fault:
-            answer_fault(exchange, fault)
+            self._refuse(exchange, fault)
         except Exception:
             _log.failure("serving {target!r}", target=exchange.head.target)
-            answer_fault(exchange, ServerFault("Something went wrong on our side.", status=500))
+            self._refuse(exchange, ServerFault("Something went wrong on our side.", status=500))
+
+    @staticmethod
+    def _refuse(exchange: ServerExchange, fault: Fault) -> None:
+        if not exchange.over and not exchange.status:
+            exchange.answer(*_refusal(fault))
 
     def _route(self, exchange: ServerExchange, api: str) -> None:
         """Find who is meant: nobody has a listener of his own here."""
@@ -274,7 +268,7 @@ class QueueService:
                 exchange.answer(ResponseHead(200, b"", [(b"Content-Type", b"text/plain")], 3), b"ok\n")
                 return
             headers = exchange.head.headers
-            if self.keep is not None and headers and headers[0][0] == MARKER and not exchange.client_host:
+            if self.keep is not None and headers and headers[0][0] == TASK_ASYNC and not exchange.client_host:
                 self.keep(exchange)
                 return
             name, slash, rest = path[1:].partition(b"/")

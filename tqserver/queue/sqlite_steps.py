@@ -12,11 +12,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
 from . import sqlite_rows as rows
 from .ids import RANDOM_BITS, make_id, seq_of
-from .lifecycle import Event, again, born, ended, judge, leased, overdue, sources, tried, waiting
+from .lifecycle import Event, again, born, ended, extended, finished, judge, leased, overdue, released, sources
 from .model import NewTask, Policy, QueueName, State, Task
 from .sqlite_changes import Changes, Recent, change
 from .sqlite_ledger import Ledger
@@ -177,25 +175,22 @@ class Steps:
 
     def finish(self, finishes: Sequence[Finish]) -> list[Outcome]:
         """See L{IStore}."""
-        return self._holding(finishes, _finished)
+        return self._holding(finishes, finished)
 
     def release(self, releases: Sequence[Release]) -> list[Outcome]:
         """See L{IStore}."""
 
-        def after(each: Release, task: Task, now: int) -> Task | None:
-            if each.counted:
-                backoff = self._ledger.places[task.queue].queue.policy.backoff
-                return tried(task, now, each.delay_ms, backoff, self._bits.random(), each.error)
-            return waiting(task, now, now + (each.delay_ms or 0), attempts=task.attempts - 1, error=each.error)
+        def after(task: Task, each: Release, now: int) -> Task | None:
+            backoff = self._ledger.places[task.queue].queue.policy.backoff
+            return released(task, each, now, backoff, self._bits.random())
 
         return self._holding(releases, after)
 
     def extend(self, extends: Sequence[Extend]) -> list[Outcome]:
         """See L{IStore}."""
+        return self._holding(extends, lambda task, each, now: extended(task, each))
 
-        return self._holding(extends, _extended)
-
-    def _holding(self, items: Sequence[_Item], after: Callable[[_Item, Task, int], Task | None]) -> list[Outcome]:
+    def _holding(self, items: Sequence[_Item], after: Callable[[Task, _Item, int], Task | None]) -> list[Outcome]:
         """What becomes of leased tasks, if they are leased as is believed."""
         now = self._clock()
         if len(items) == 1 and not items[0].held.id:
@@ -203,7 +198,7 @@ class Steps:
             task = self._recent.get(seq_of(each.held.lease))
             if task is not None:
                 refusal = judge(task, each.held, now)
-                return [refusal or change(self.db, self._ledger, self._recent, task, after(each, task, now))]
+                return [refusal or change(self.db, self._ledger, self._recent, task, after(task, each, now))]
         changes = Changes(self._ledger, self._recent)
         seqs = self._find([each.held for each in items], changes)
         outcomes: list[Outcome] = []
@@ -213,7 +208,7 @@ class Steps:
             if refusal is not None or task is None:
                 outcomes.append(refusal or Refusal.UNKNOWN)
             else:
-                outcomes.append(changes.put(task, after(each, task, now)))
+                outcomes.append(changes.put(task, after(task, each, now)))
         changes.make(self.db)
         return outcomes
 
@@ -314,20 +309,3 @@ class Steps:
     def probe(self) -> None:
         """Try whether the file can be written."""
         self.db.execute("UPDATE meta SET probed = ? WHERE one = 1", (self._clock(),))
-
-
-def _finished(each: Finish, task: Task, now: int) -> Task | None:
-    return ended(
-        task,
-        now,
-        each.state,
-        each.keep_ms,
-        result=each.result,
-        result_head=each.result_head,
-        error=each.error,
-    )
-
-
-def _extended(each: Extend, task: Task, now: int) -> Task | None:
-    progress = task.progress if each.progress is None else each.progress
-    return msgspec.structs.replace(task, due=each.until or task.due, progress=progress)

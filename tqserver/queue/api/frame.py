@@ -70,15 +70,6 @@ class Api:
                 _read_no_more(head)
                 self.refuse(exchange, fault, [(b"Allow", place.allow)])
                 return
-            call = Call(self, exchange, route, arguments)
-            length = head.content_length
-            if length != 0:
-                if route.body_bytes_max:
-                    if length is not None and length > route.body_bytes_max:
-                        raise too_large(route.body_bytes_max)
-                    exchange.receive(call)
-                    return
-                _read_no_more(head)
         except Fault as fault:
             _read_no_more(head)
             self.refuse(exchange, fault)
@@ -86,6 +77,23 @@ class Api:
         except Exception:
             self._mistake(exchange)
             return
+        self.serve(exchange, route, arguments)
+
+    def serve(self, exchange: ServerExchange, route: Route, arguments: tuple[str, ...] = ()) -> None:
+        """Have a request answered by a route, when all of its body is here."""
+        call = Call(self, exchange, route, arguments)
+        head = exchange.head
+        length = head.content_length
+        if length != 0:
+            if not route.body_bytes_max:
+                _read_no_more(head)
+            elif length is None or length <= route.body_bytes_max:
+                exchange.receive(call)
+                return
+            else:
+                _read_no_more(head)
+                self.refuse(exchange, too_large(route.body_bytes_max))
+                return
         self.run(call, route)
 
     def run(self, call: Call, route: Route) -> None:
@@ -106,7 +114,7 @@ class Api:
             return
         assert isinstance(answer, Deferred)
         answer.addCallbacks(self._answered, self._failed, (exchange,), errbackArgs=(exchange,))
-        if not answer.called:
+        if not answer.called or answer.paused:
             exchange.when_over(answer.cancel)
 
     def refuse(self, exchange: ServerExchange, fault: Fault, headers: Headers | None = None) -> None:

@@ -7,14 +7,12 @@ and become visible again at once when their lease ends.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
 from ... import __version__
 from ...errors import ClientFault, ServerFault
-from ...http1.exchange import ServerExchange
 from ..model import LOCAL, QueueName, Task
 from ..store import Clock, Created, Finish, Held, IStore, Outcome, Refusal
 from ..waiting import Waiting
@@ -24,6 +22,7 @@ from .answer import NOTHING, Answer, json_answer, json_error, plain_answer
 from .call import Call
 from .frame import Api
 from .routes import Row
+from .token import Token
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """Of a request: a hundred of the largest usual messages, with every character escaped, are a third of it."""
@@ -39,10 +38,6 @@ QUEUES_MAX = 10_000
 
 _OPEN = frozenset([b"/", b"/version"])
 """Paths that anybody may see."""
-
-_SCHEMES = (b"token", b"bearer")
-_FIELDS = (b"authorization", b"authentication")
-"""Header fields with a token. The second is what the first clients sent."""
 
 _FORMATS = ("", "json", "telegraf")
 
@@ -75,7 +70,6 @@ class TQS:
         self._store = store
         self._waiting = waiting
         self._clock = clock
-        self._token = api_token.encode() if api_token else b""
         self._body_chars_max = body_chars_max
         rows = [
             Row("GET HEAD", "/", lambda call: plain_answer(HOME)),
@@ -92,19 +86,7 @@ class TQS:
         ]
         if metrics is not None:
             rows.append(Row("GET HEAD", "/metrics", metrics))
-        self.api = Api("tqs", rows, json_error, self._admit if self._token else None)
-
-    def _admit(self, exchange: ServerExchange, path: bytes) -> None:
-        """Whether a client knows the token."""
-        if path in _OPEN:
-            return
-        for name, value in exchange.head.headers:
-            if name in _FIELDS:
-                scheme, _, token = value.partition(b" ")
-                if scheme.lower() in _SCHEMES and hmac.compare_digest(token.strip(), self._token):
-                    return
-        exchange.response_headers = [*exchange.response_headers, (b"WWW-Authenticate", b"Bearer")]
-        raise ClientFault("The token is missing or wrong.", status=401)
+        self.api = Api("tqs", rows, json_error, Token(api_token, _OPEN) if api_token else None)
 
     def _version(self, call: Call) -> Answer:
         return json_answer({"branch": "", "tag": __version__, "commit": ""})

@@ -16,6 +16,9 @@ from .tqs_fields import TYPES
 DATES_KEPT = 4096
 """Texts of moments that are at hand: the messages of one request share theirs."""
 
+NEVER_DATE = "9999-12-31T23:59:59.999Z"
+"""When what was not put by a client of TQS (by a schedule, say) expires: never, in a form that clients can read."""
+
 _TYPES = {name.encode(): name for name in TYPES}
 _OTHER = "application/octet-stream"
 """The type of a task that somebody else has put."""
@@ -40,20 +43,13 @@ class Taken(msgspec.Struct, gc=False):
     priority: int
 
 
-class Leased(msgspec.Struct, gc=False):
+class Leased(Taken, gc=False):
     """
     A message that was leased.
 
     @ivar lease_timeout: for so many seconds.
     """
 
-    id: str
-    create_date: str
-    visible_date: str
-    expire_date: str
-    body: str
-    type: str
-    priority: int
     lease_date: str
     lease_uuid: str
     lease_timeout: int
@@ -89,43 +85,27 @@ def _created(queue: Queue) -> int:
     return queue.created
 
 
+def _said(task: Task) -> tuple[str, str, str, str, str, str, int]:
+    """What is told of a message in any case."""
+    return (
+        task.id,
+        date(task.created),
+        date(task.ready),
+        date(task.expires) if task.expires else NEVER_DATE,
+        task.payload.decode("utf-8", "replace"),
+        _TYPES.get(task.head, _OTHER),
+        task.priority,
+    )
+
+
 def leased(tasks: list[Task], lease_s: int) -> dict[str, list[Leased]]:
     """Messages that were leased."""
-    return {
-        "messages": [
-            Leased(
-                task.id,
-                date(task.created),
-                date(task.ready),
-                date(task.expires),
-                task.payload.decode("utf-8", "replace"),
-                _TYPES.get(task.head, _OTHER),
-                task.priority,
-                date(task.updated),
-                task.lease,
-                lease_s,
-            )
-            for task in tasks
-        ]
-    }
+    return {"messages": [Leased(*_said(task), date(task.updated), task.lease, lease_s) for task in tasks]}
 
 
 def taken(tasks: list[Task]) -> dict[str, list[Taken]]:
     """Messages that were taken and are done."""
-    return {
-        "messages": [
-            Taken(
-                task.id,
-                date(task.created),
-                date(task.ready),
-                date(task.expires),
-                task.payload.decode("utf-8", "replace"),
-                _TYPES.get(task.head, _OTHER),
-                task.priority,
-            )
-            for task in tasks
-        ]
-    }
+    return {"messages": [Taken(*_said(task)) for task in tasks]}
 
 
 def statistics(counts: Counts, service: str | msgspec.UnsetType = msgspec.UNSET) -> Statistics:
