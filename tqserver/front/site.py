@@ -16,7 +16,7 @@ from functools import partial
 from twisted.logger import Logger
 
 from ..errors import ClientFault, Fault, ScarceFault, ServerFault, Unreachable, UpstreamFault
-from ..http1.head import RequestHead, ResponseHead
+from ..http1.head import ResponseHead
 from ..http1.outbox import Outbox
 from ..http1.sweep import Sweep
 from ..plane.messages import (
@@ -30,6 +30,7 @@ from ..plane.messages import (
 )
 from .admission import line_full, retry_after_s, too_busy
 from .asynchronous import Asynchronous
+from .destinations import Destinations
 from .endpoints import EndpointState
 from .exchange import AccessLogging, IExchange
 from .forward_fastcgi import FastCGIForwarder
@@ -37,7 +38,6 @@ from .forward_http import Attempt, HTTPForwarder, IReactor
 from .forwarded import Forwarding
 from .offload import offload_of
 from .pages import error_response
-from .routes import Match, RouteTable
 from .static import ALLOW, StaticFiles
 from .static_places import Places
 from .static_roots import MakeNotifier
@@ -60,14 +60,6 @@ by one), so that the last try is not made at once.
 
 _NOT_COUNTED = frozenset([101, CLIENT_LEFT])
 """Statuses of exchanges whose end says nothing of their worker. What was switched was counted when it was."""
-
-PATHS_REMEMBERED_MAX = 4096
-"""Paths whose destination is known; when there are more, all are forgotten and it begins anew."""
-
-PATH_BYTES_REMEMBERED_MAX = 256
-
-_Destination = tuple[Match | None, Worker | None, Places]
-"""The route of a request, its worker, and where a file may lie that it means."""
 
 _STATIC_METHODS = frozenset([b"GET", b"HEAD"])
 
@@ -119,10 +111,8 @@ class Site:
         self._fastcgi = FastCGIForwarder(reactor, self._sweep, self._said, outbox=outbox)
         self._forwarding = Forwarding((), os.urandom)
         self._cgi = CGIWords(self._forwarding)
-        self._table = RouteTable(())
         self._asynchronous = Asynchronous(self.routing)
-        self._destinations: dict[bytes, _Destination] = {}
-        """By path, as long as the host does not matter."""
+        self._destinations = Destinations(self._workers, self._static.catalogue)
         self._health_path: bytes | None = None
         self._in_flight_max = 0
 
@@ -134,9 +124,8 @@ class Site:
         if routing.http.trusted_proxies != old.http.trusted_proxies:
             self._forwarding = Forwarding(routing.http.trusted_proxies, os.urandom)
             self._cgi = CGIWords(self._forwarding)
-        self._table = RouteTable(routing.routes)
+        self._destinations.update(routing.routes)
         self._asynchronous = Asynchronous(routing)
-        self._destinations.clear()
         self._health_path = routing.http.health_path.encode() or None
         self._in_flight_max = routing.http.in_flight_max
         self._static.catalogue.update(routing)
@@ -161,7 +150,7 @@ class Site:
             known.asynchronous = name in self._asynchronous.workers
             known.development_headers = development_headers(worker_routing) if routing.http.development else []
             known.settle()
-        self._destinations.clear()
+        self._destinations.known.clear()  # Somebody may have asked while others were sent away.
         self.tunnels.settle(routing, removed)
         self._notify(Applied(version=routing.version))
         for endpoint in removed:
@@ -216,7 +205,8 @@ class Site:
     def serve(self, exchange: IExchange) -> None:
         """Take care of an exchange until it is over."""
         head = exchange.head
-        match, worker, places = self._destinations.get(head.path) or self._find(head)
+        destinations = self._destinations
+        match, worker, places = destinations.known.get(head.path) or destinations.find(head)
         peer = exchange.client_host
         exchange.request_id, exchange.client_host = self._forwarding.identify(head, peer)
         passage = Passage(exchange, worker, match)
@@ -232,20 +222,6 @@ class Site:
         except Exception:
             _log.failure("serving {target!r}", target=head.target)
             self._answer_fault(passage, ServerFault("Something went wrong on our side.", status=500))
-
-    def _find(self, head: RequestHead) -> _Destination:
-        """Where a request goes; remembered, as most paths are asked for again."""
-        match = self._table.match(head.host, head.path)
-        worker = self._workers.get(match.worker) if match is not None else None
-        places = self._static.catalogue.server
-        if worker is not None and match is not None:
-            places = worker.places.get(match.prefix, places)
-        destination = match, worker, places
-        if len(head.path) <= PATH_BYTES_REMEMBERED_MAX and not self._table.by_host:
-            if len(self._destinations) >= PATHS_REMEMBERED_MAX:
-                self._destinations.clear()
-            self._destinations[head.path] = destination
-        return destination
 
     def _route(self, passage: Passage, peer: str, places: Places) -> None:
         exchange, worker, match = passage.exchange, passage.worker, passage.match
