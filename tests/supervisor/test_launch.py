@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.build import Build
 from tqserver.config.model import GoConfig, HealthConfig, ProcessConfig, WorkerConfig
+from tqserver.config.places import UNIX_PATH_BYTES_MAX
 from tqserver.process.interfaces import Exit, Stream
 from tqserver.process.ports import PortPool
 from tqserver.process.spec import Address
 from tqserver.supervisor.interfaces import Launched, LaunchFault, Order
-from tqserver.supervisor.launch import SOCKET_PATH_BYTES_MAX, Launcher, contract_environment, fill_in
+from tqserver.supervisor.launch import Launcher, contract_environment, fill_in
 from tqserver.testing import FakePorts, FakeSpawner
 
 from .world import server_config, worker_config
@@ -124,7 +125,7 @@ class LauncherTests(SynchronousTestCase):
         }
         self.assertEqual(len(paths), 3)
         for path in paths:
-            self.assertLessEqual(len(path), SOCKET_PATH_BYTES_MAX)
+            self.assertLessEqual(len(path), UNIX_PATH_BYTES_MAX)
             self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o700)
 
     def test_php(self) -> None:

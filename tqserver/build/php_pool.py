@@ -16,15 +16,13 @@ import tempfile
 from collections.abc import Iterable
 
 from ..config.model import PHPPoolConfig, WorkerConfig
+from ..config.places import UNIX_PATH_BYTES_MAX
 from ..errors import ConfigFault, Problem
 from ..fastcgi.ping import PING_PATH
 from ..fastcgi.pool import IDLE_S_MAX
 
 STATUS_PATH = "/.tqserver/status"
 """php-fpm's own status page; like the ping, out of clients' reach."""
-
-SOCKET_PATH_BYTES_MAX = 107
-"""C{sun_path} holds 108 bytes with the NUL at its end (unix(7))."""
 
 LOG_LINE_BYTES_MAX = 8192
 """C{log_limit}: longer lines of a worker's output are cut in pieces."""
@@ -122,8 +120,8 @@ def _problems(worker: WorkerConfig, socket: str, environment: Iterable[tuple[str
             problem(f"php.settings.{name}", "not a name of a php.ini setting")
         elif value and not _quotable(value):
             problem(f"php.settings.{name}", "php-fpm cannot be told a line break or $pool", "use php.config_file")
-    if len(os.fsencode(socket)) > SOCKET_PATH_BYTES_MAX:
-        problem("", f"the socket's path is longer than {SOCKET_PATH_BYTES_MAX} bytes: {socket}")
+    if len(os.fsencode(socket)) > UNIX_PATH_BYTES_MAX:
+        problem("", f"the socket's path is longer than {UNIX_PATH_BYTES_MAX} bytes: {socket}")
     elif not _quotable(socket):
         problem("", f"php-fpm cannot be told this path of a socket: {socket!r}")
     if not _quotable(worker.php.split_path) or " " in worker.php.split_path:

@@ -9,7 +9,7 @@ TASK_ID = b"x-task-id"
 """Which task a request is."""
 
 TASK_ATTEMPT = b"x-task-attempt"
-"""The how manieth try it is; the first is 1."""
+"""Which try it is, from 1 on."""
 
 TASK_QUEUE = b"x-task-queue"
 """The name of its queue."""

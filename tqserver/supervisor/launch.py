@@ -17,15 +17,13 @@ from zope.interface import implementer
 
 from ..build import php_pool
 from ..config.model import ServerConfig, WorkerConfig
+from ..config.places import UNIX_PATH_BYTES_MAX
 from ..errors import ConfigFault
 from ..process.interfaces import IProbe, IProcessObserver, IRunningProcess, ISpawner
 from ..process.ports import PortPool, PortsExhausted
 from ..process.spec import Address, ProcessSpec, SpawnFault, worker_environment
 from .interfaces import ILauncher, Launched, LaunchFault, Order
 from .queue_launch import QueueLaunches
-
-SOCKET_PATH_BYTES_MAX = 107
-"""What fits into C{sun_path} with its final NUL (unix(7))."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -148,7 +146,7 @@ class Launcher:
         """A path for a socket in a directory that only the worker's user can enter, with nothing at it."""
         directory = f"{self.server.var}/run/{order.config.name}"
         path = f"{directory}/{order.instance}.sock"
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
             directory = self._short_directory(order.config.name)
             path = f"{directory}/{order.instance.removeprefix(order.config.name + '.')}.sock"
         else:

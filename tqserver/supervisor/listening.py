@@ -23,15 +23,12 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from ..config.model import ListenConfig
+from ..config.places import UNIX_PATH_BYTES_MAX
 
 _log = Logger()
 
 BACKLOG = 4096
 """Connections that may wait to be accepted, bounded further by C{net.core.somaxconn}."""
-
-
-UNIX_PATH_BYTES_MAX = 107
-"""What fits into C{sun_path} with its final NUL (unix(7))."""
 
 
 class ListenFault(Exception):
@@ -140,21 +137,10 @@ class Listeners:
 
     def _bind_unix(self, path: str) -> socket.socket:
         try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                # Left behind by a server that was killed: the lock of the project says that nobody else is here.
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            listening.bind(path)
-            self._paths.append((path, os.stat(path).st_ino))
-            listening.listen(BACKLOG)
+            listening, inode = open_unix(path)
         except OSError as error:
-            listening.close()
             raise ListenFault(f"Cannot listen on {path}: {error.strerror}.")
-        listening.setblocking(False)
+        self._paths.append((path, inode))
         return listening
 
     def refuse_new(self) -> None:
@@ -181,11 +167,7 @@ class Listeners:
 
     def _unlink(self) -> None:
         for path, inode in self._paths:
-            try:
-                if os.stat(path).st_ino == inode:
-                    os.unlink(path)
-            except OSError:
-                pass
+            remove_unix(path, inode)
         self._paths.clear()
         if self._folder:
             try:
@@ -218,6 +200,41 @@ def _drop_syn(listening: socket.socket) -> None:
         )
     except OSError as error:
         _log.warn("cannot refuse new connections before the stop: {error}", error=str(error))
+
+
+def open_unix(path: str) -> tuple[socket.socket, int]:
+    """
+    Listen at a path. A socket that a killed server has left there is replaced: the lock of the project says that nobody
+    else is here.
+
+    @return: the socket, and the inode of its path, for L{remove_unix}.
+    @raise OSError: it cannot be.
+    """
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        listening.bind(path)
+        inode = os.stat(path).st_ino
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening, inode
+
+
+def remove_unix(path: str, inode: int) -> None:
+    """Remove the path of a socket, unless it is somebody else's by now."""
+    try:
+        if os.stat(path).st_ino == inode:
+            os.unlink(path)
+    except OSError:
+        pass
 
 
 def _bind(listening: socket.socket, sockaddr: tuple[object, ...], address: str, port: int) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +21,7 @@ from ..config.model import WorkerConfig
 from ..config.queue_model import ApiListen, ApiName
 from ..plane.queue_launch import FIRST_FD, ApiListener, QueueLaunch, write_launch
 from .interfaces import LaunchFault
-from .listening import BACKLOG
+from .listening import BACKLOG, open_unix, remove_unix
 
 _log = Logger("tqserver.supervisor.launch")
 
@@ -46,11 +45,7 @@ class _Open:
         """Nobody is served there any more."""
         self.socket.close()
         if self.listen.unix is not None:
-            try:
-                if os.stat(self.listen.unix).st_ino == self.inode:
-                    os.unlink(self.listen.unix)
-            except OSError:
-                pass
+            remove_unix(self.listen.unix, self.inode)
 
 
 @frozen
@@ -148,7 +143,7 @@ def _listen(api: ApiName, listen: ApiListen) -> _Open:
     """
     where = listen.unix if listen.unix is not None else f"{listen.address} port {listen.port}"
     try:
-        return _open_unix(listen, listen.unix) if listen.unix is not None else _open_tcp(listen)
+        return _Open(listen, *open_unix(listen.unix)) if listen.unix is not None else _open_tcp(listen)
     except OSError as error:
         remedy = f"see apis.{api}.listen"
         if listen.unix is None and listen.port:
@@ -170,22 +165,3 @@ def _open_tcp(listen: ApiListen) -> _Open:
         opened.close()
         raise
     return _Open(listen, opened)
-
-
-def _open_unix(listen: ApiListen, path: str) -> _Open:
-    try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            # Left behind by a server that was killed: the lock of the project says that nobody else is here.
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        opened.bind(path)
-        opened.listen(BACKLOG)
-        opened.setblocking(False)
-        return _Open(listen, opened, os.stat(path).st_ino)
-    except BaseException:
-        opened.close()
-        raise
