@@ -129,6 +129,10 @@ class Asking:
         self._threads.append(thread)
         thread.start()
 
+    def ended(self, kind: str) -> int:
+        """How many of those whose name begins like this know what became of them."""
+        return sum(name.startswith(kind) for name in list(self.outcomes))
+
     def join(self) -> dict[str, Response | Lost]:
         """Wait for all."""
         for thread in self._threads:
@@ -193,7 +197,7 @@ class DeathTests(FaultCase):
         self.when("another is there", lambda: len(running.instances()) == 2, running)
         for instance in running.instances():
             os.kill(int(str(instance["pid"])), 0)
-        time.sleep(2.5)
+        self.when("all but the halves have ended", lambda: asking.ended("get") + asking.ended("post") == 8, running)
         for instance in running.instances():
             os.kill(int(str(instance["pid"])), signal.SIGKILL)
         outcomes = asking.join()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 from bench.project import alive
 from bench.wire import Lost
-from tests.functional.running import Running, RunningCase
+from tests.functional.running import APP, Running, RunningCase
 from tests.functional.streams import Stream, needs
 from tests.functional.test_lifecycle import Clients
 
@@ -117,9 +116,12 @@ class PoolTests(PHPCase):
                 beside.write_text(f"<?php echo '{number}';")
                 beside.rename(page)
             self.assertEqual(running.get("/blog/page.php").body, b"%d" % number)
-        time.sleep(0.2)  # More than the watcher waits for.
+        running.write("workers/later/app.py", APP)
+        running.write("workers/later/config/worker.yaml", "path: /later\n")
+        self.when("later news came", lambda: running.get("/later/version").status == 200, running)
         self.assertEqual(self.master(running), master)
-        self.assertEqual(running.worker("blog")["state"], "healthy")
+        blog = running.worker("blog")
+        self.assertEqual((blog["state"], blog["generation"]), ("healthy", 1))
 
     def test_production(self) -> None:
         """In production a page is read once; HUP after a change gets a second php-fpm, and loses nothing."""
