@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.queue.memory import MemoryStore
@@ -143,6 +144,8 @@ class StoreMachine(RuleBasedStateMachine):
         results: list[Any] = []
         answer.addBoth(results.append)
         assert results, "it has not answered"
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
         return results[0]
 
     def agree(self, task: Task | None, entry: Entry | None) -> None:
