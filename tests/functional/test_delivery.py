@@ -10,6 +10,7 @@ from collections import Counter
 
 from bench.wire import Response
 from tests.functional.running import Running, RunningCase
+from tests.functional.streams import Stream
 
 QUEUE_YAML = """
 path: /queue
@@ -311,7 +312,13 @@ class AsynchronousTests(DeliveryCase):
         """I change my mind: the answer is not there any more, and who waits for it knows at once."""
         running = self.serve_queue()
         place = self.later(running, "POST", "/mailer/x", {"seconds": 2})
-        self.assertEqual(running.ask("DELETE", place).status, 204)
+        with Stream(running) as waiting:
+            waiting.request("GET", place, "Prefer: wait=20\r\n")
+            self.assertEqual(running.get(place).status, 202)
+            cancelled = time.monotonic()
+            self.assertEqual(running.ask("DELETE", place).status, 204)
+            self.assertEqual(waiting.head()[0], 404)
+            self.assertLess(time.monotonic() - cancelled, 10)
         self.assertEqual(running.get(place).status, 404)
 
     def test_others_cannot_look(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -259,7 +260,9 @@ class AloneTests(SynchronousTestCase):
 
     def begin(self, yaml: str) -> subprocess.Popen[bytes]:
         """Start one with this file."""
-        file = Path(tempfile.mkdtemp(prefix="tqserver-test-")) / "queue.yaml"
+        folder = Path(tempfile.mkdtemp(prefix="tqserver-test-"))
+        self.addCleanup(shutil.rmtree, folder)
+        file = folder / "queue.yaml"
         file.write_text(yaml)
         process = subprocess.Popen(
             [sys.executable, "-m", "tqserver.queue", "--config", str(file)],

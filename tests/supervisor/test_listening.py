@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 
@@ -21,6 +22,12 @@ class ListeningTests(SynchronousTestCase):
         self.addCleanup(listeners.close)
         return listeners
 
+    def folder(self) -> str:
+        """A folder for the time of the test; below the test's own, paths would be too long for sockets."""
+        folder = tempfile.mkdtemp(prefix="tqserver-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        return folder
+
     def test_a_socket_for_each_front(self) -> None:
         """Each front has a socket of its own, all at the same port, so that the kernel spreads connections."""
         listeners = self.open(ListenConfig(address="127.0.0.1", port=0), fronts=3)
@@ -34,7 +41,7 @@ class ListeningTests(SynchronousTestCase):
         listeners = self.open(
             ListenConfig(address="127.0.0.1", port=0),
             ListenConfig(address="127.0.0.1", port=0, proxy_protocol=True),
-            ListenConfig(unix=os.path.join(tempfile.mkdtemp(), "a.sock"), proxy_protocol=True),
+            ListenConfig(unix=os.path.join(self.folder(), "a.sock"), proxy_protocol=True),
         )
         self.assertEqual(
             [[listening.proxy_protocol for listening in sockets] for sockets in listeners.slots],
@@ -56,7 +63,7 @@ class ListeningTests(SynchronousTestCase):
 
     def test_no_new_ones(self) -> None:
         """Before the end new connections are kept out, and those that wait are not harmed, whatever they send."""
-        for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=f"{tempfile.mkdtemp()}/a.sock")):
+        for config in (ListenConfig(address="127.0.0.1", port=0), ListenConfig(unix=f"{self.folder()}/a.sock")):
             listeners = self.open(config, fronts=1)
             listening = listeners.slots[0][0].socket
             address = listening.getsockname()
@@ -107,7 +114,7 @@ class ListeningTests(SynchronousTestCase):
 
     def test_private(self) -> None:
         """The socket for the server's own processes is in a folder that is closed to others, and goes with it."""
-        folder = tempfile.mkdtemp()
+        folder = self.folder()
         path = f"{folder}/run/.front/front.sock"
         listeners = Listeners((ListenConfig(address="127.0.0.1", port=0),), 2, path)
         self.addCleanup(listeners.close)
@@ -120,7 +127,7 @@ class ListeningTests(SynchronousTestCase):
 
     def test_private_and_long(self) -> None:
         """A path that no socket can have is replaced by a shorter one, as closed to others."""
-        listeners = Listeners((), 1, os.path.join(tempfile.mkdtemp(), "x" * 100, "front.sock"))
+        listeners = Listeners((), 1, os.path.join(self.folder(), "x" * 100, "front.sock"))
         self.addCleanup(listeners.close)
         folder = os.path.dirname(listeners.private)
         self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700)

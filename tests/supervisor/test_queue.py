@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 
@@ -281,7 +282,9 @@ class LaunchTests(SynchronousTestCase):
 
     def test_listeners_change(self) -> None:
         """Of several listeners only those that changed are opened anew."""
-        path = os.path.join(tempfile.mkdtemp(), "run", "zapq.sock")
+        folder = tempfile.mkdtemp()  # Below the test's own folder its path would be too long for a socket.
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "run", "zapq.sock")
         both = ApiSettings(tqs=TqsSettings(listen=LOOPBACK), zapq=ZapqSettings(listen=ApiListen(unix=path)))
         first = self.port(self.launch(queue_config(queue=QueueSettings(apis=both))))
         self.assertTrue(os.path.exists(path))
