@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from types import FrameType
 
+from bench.program import begin
 from bench.project import CHECKOUT, Unmet
 from bench.proxy.machine import allow_open_files, build_go, describe, divide, my_cores, need
 from bench.proxy.phases import PATH, PHP_PATH, Bench
@@ -60,10 +59,6 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def main(argv: list[str] | None = None) -> int:
     """
     Measure.
@@ -71,12 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     @return: the exit status.
     """
     options = _options(argv)
-    signal.signal(signal.SIGTERM, _terminated)
-
-    def say(line: str) -> None:
-        if not options.quiet:
-            print(line, file=sys.stderr, flush=True)
-
+    say = begin(options.quiet)
     need([*NEEDED, *(program for key in options.keys for program in ROW_NEEDS.get(key, ()))], say)
     allow_open_files()
     cores = divide(my_cores())
@@ -84,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="tqserver-bench-go-") as folder:
         programs = Path(folder)
         for name in GO_PROGRAMS:
-            build_go(HERE / name / "main.go", programs)
+            build_go(HERE / name, programs)
         plan = Plan(
             seconds=options.seconds,
             rounds=options.rounds,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.project import Unmet
-from bench.proxy.machine import find, on_cores
+from bench.proxy.machine import find, run_on_cores
 from bench.proxy.reading import WRK_SCRIPT, LoadResult, parse_ab, parse_pace, parse_wrk
 
 CONNECTIONS = 32
@@ -61,16 +59,4 @@ class Load:
         return parse_pace(self._run(argv, seconds))
 
     def _run(self, argv: list[str], seconds: float) -> str:
-        try:
-            done = subprocess.run(
-                on_cores(self.cores, *argv),
-                capture_output=True,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                timeout=seconds + SETTLE_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unmet(f"{argv[0]} did not end") from error
-        if done.returncode:
-            raise Unmet(f"{' '.join(argv)} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
-        return done.stdout
+        return run_on_cores(self.cores, argv, seconds + SETTLE_S)

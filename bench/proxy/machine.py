@@ -76,6 +76,30 @@ def on_cores(cores: frozenset[int], *argv: str) -> list[str]:
     return ["taskset", "-c", ",".join(map(str, sorted(cores))), *argv]
 
 
+def run_on_cores(cores: frozenset[int], argv: list[str], limit_s: float, folder: Path | None = None) -> str:
+    """
+    Run a command to its end on some cores only.
+
+    @param folder: where it runs; L{None}: here.
+    @return: what it prints.
+    @raise Unmet: it did not end in time, or not well.
+    """
+    try:
+        done = subprocess.run(
+            on_cores(cores, *argv),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=limit_s,
+            cwd=folder,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unmet(f"{' '.join(argv)} did not end in {limit_s:g} s") from error
+    if done.returncode:
+        raise Unmet(f"{' '.join(argv)} ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return done.stdout
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started itself."""
     found = []
@@ -147,14 +171,15 @@ def need(programs: Iterable[str], say: Callable[[str], None]) -> dict[str, str]:
 
 def build_go(source: Path, into: Path) -> Path:
     """
-    Build a program of one Go file.
+    Build a program of the Go files of a folder.
 
-    @return: the program, named after the file's folder.
+    @return: the program, named after the folder.
     @raise Unmet: it does not build.
     """
-    program = into / source.parent.name
-    argv = [find("go"), "build", "-trimpath", "-o", str(program), str(source)]
-    built = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, cwd=source.parent)
+    program = into / source.name
+    files = sorted(path.name for path in source.glob("*.go"))
+    argv = [find("go"), "build", "-trimpath", "-o", str(program), *files]
+    built = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, cwd=source)
     if built.returncode:
         raise Unmet(f"{source} does not build: {built.stderr}")
     return program

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import signal
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
+from bench.program import begin
 from bench.project import CHECKOUT, Unmet
 from bench.proxy.machine import (
     allow_open_files,
@@ -26,7 +25,7 @@ from bench.proxy.machine import (
 from bench.proxy.rows import Figures, Outcome, all_met, judge
 from bench.proxy.stage import Plan
 from bench.proxy.table import with_table
-from bench.queue.load import Clients, build
+from bench.queue.load import Clients
 from bench.queue.many import MESSAGES
 from bench.queue.phases import Bench, Ground
 from bench.queue.rows import ROWS
@@ -71,10 +70,6 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def _find_peers(say: Callable[[str], None]) -> None:
     """Install the peers, if they can be; go on without them otherwise."""
     try:
@@ -90,12 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     @return: the exit status.
     """
     options = _options(argv)
-    signal.signal(signal.SIGTERM, _terminated)
-
-    def say(line: str) -> None:
-        if not options.quiet:
-            print(line, file=sys.stderr, flush=True)
-
+    say = begin(options.quiet)
     need([*NEEDED, *(program for key in options.keys for program in ROW_NEEDS.get(key, ()))], say)
     _find_peers(say)
     allow_open_files()
@@ -104,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="tqserver-bench-queue-", dir=options.folder) as folder:
         programs = Path(folder) / "programs"
         programs.mkdir()
-        build_go(HERE.parent / "proxy/backend/main.go", programs)
+        build_go(HERE.parent / "proxy/backend", programs)
         plan = Plan(
             seconds=options.seconds,
             rounds=options.rounds,
@@ -113,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
             checkout=options.checkout.resolve(),
             say=say,
         )
-        ground = Ground(plan, Path(folder), Clients(cores.load, build(HERE / "load", programs)))
+        ground = Ground(plan, Path(folder), Clients(cores.load, build_go(HERE / "load", programs)))
         measured.update(Bench(ground, options.keys, options.messages).run())
     rows = {row.key: row for row in ROWS}
     outcomes: list[Outcome] = [judge(rows[key], measured[key]) for key in rows if key in measured]

@@ -194,7 +194,7 @@ def delivery(ground: Ground) -> Found:
     each, of which nobody knows where the work is: they share all cores.
     """
     plan = ground.plan
-    build_go(HERE / "jobs" / "main.go", plan.programs)
+    build_go(HERE / "jobs", plan.programs)
     project = Delivering((), fronts=1, checkout=plan.checkout, say=plan.say)
     project.programs = plan.programs
     with project:

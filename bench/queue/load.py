@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.project import Unmet
-from bench.proxy.machine import COMMAND_S, find, on_cores
+from bench.proxy.machine import run_on_cores
 
 BODY_BYTES = 100
 """Of a message, as of the ceiling's."""
@@ -57,22 +56,6 @@ def parse(text: str) -> Confirmed:
         raise Unmet(f"the clients gave no result ({error}): {text[-500:]!r}") from error
 
 
-def build(source: Path, into: Path) -> Path:
-    """
-    Build a program of several Go files.
-
-    @return: the program, named after their folder.
-    @raise Unmet: it does not build.
-    """
-    program = into / source.name
-    files = sorted(path.name for path in source.glob("*.go"))
-    argv = [find("go"), "build", "-trimpath", "-o", str(program), *files]
-    built = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, cwd=source)
-    if built.returncode:
-        raise Unmet(f"{source} does not build: {built.stderr}")
-    return program
-
-
 @dataclass(frozen=True)
 class Clients:
     """
@@ -98,16 +81,4 @@ class Clients:
             *("-clients", str(clients), "-batch", str(batch), "-seconds", str(seconds), "-body", str(BODY_BYTES)),
             *options,
         ]
-        try:
-            done = subprocess.run(
-                on_cores(self.cores, *argv),
-                capture_output=True,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                timeout=seconds + SETTLE_S if seconds else COUNT_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise Unmet(f"the clients of {protocol} did not end") from error
-        if done.returncode:
-            raise Unmet(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr[-500:]}")
-        return parse(done.stdout)
+        return parse(run_on_cores(self.cores, argv, seconds + SETTLE_S if seconds else COUNT_S))

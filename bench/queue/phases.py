@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from bench.project import CHECKOUT, Unmet
 from bench.proxy.candidates import HELLO, Candidate
-from bench.proxy.machine import COMMAND_S, find, on_cores
+from bench.proxy.machine import COMMAND_S, find, run_on_cores
 from bench.proxy.reading import cpu_between, read_cpu, wrong_size
 from bench.proxy.rows import OURS, Figures
 from bench.proxy.stage import WARM_S, Plan, Stage, stage, under
@@ -152,12 +151,7 @@ def raw(ground: Ground) -> Act:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         argv = [sys.executable, "-m", "bench.queue.raw", str(folder), str(ground.plan.seconds)]
-        done = subprocess.run(
-            on_cores(ground.plan.cores.proxy, *argv), capture_output=True, text=True, cwd=CHECKOUT, timeout=COMMAND_S
-        )
-        if done.returncode:
-            raise Unmet(f"SQLite alone: {done.stderr[-500:]}")
-        said = json.loads(done.stdout)
+        said = json.loads(run_on_cores(ground.plan.cores.proxy, argv, COMMAND_S, CHECKOUT))
         return {PER_S: said["done"] / said["seconds"], CPU_US: said["cpu_s"] / said["done"] * 1e6}, said["trouble"]
 
     return act

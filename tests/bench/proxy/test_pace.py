@@ -54,7 +54,7 @@ class PaceTests(SynchronousTestCase):
             self.skipTest("there is no Go")
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
-        self.program = build_go(CHECKOUT / "bench/proxy/pace/main.go", folder)
+        self.program = build_go(CHECKOUT / "bench/proxy/pace", folder)
 
     def pace(self, answer: Callable[[int], bytes], rate: int, seconds: float) -> LoadResult:
         """What it finds on a server that answers like this."""
