@@ -71,11 +71,6 @@ def pin(pids: Iterable[int], cores: frozenset[int]) -> None:
                 continue
 
 
-def on_cores(cores: frozenset[int], *argv: str) -> list[str]:
-    """A command that runs on some cores only."""
-    return ["taskset", "-c", ",".join(map(str, sorted(cores))), *argv]
-
-
 def run_on_cores(cores: frozenset[int], argv: list[str], limit_s: float, folder: Path | None = None) -> str:
     """
     Run a command to its end on some cores only.
@@ -86,7 +81,7 @@ def run_on_cores(cores: frozenset[int], argv: list[str], limit_s: float, folder:
     """
     try:
         done = subprocess.run(
-            on_cores(cores, *argv),
+            ["taskset", "-c", ",".join(map(str, sorted(cores))), *argv],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

@@ -15,9 +15,8 @@ from bench.proxy.load import SETTLE_S
 from bench.proxy.machine import build_go, find
 from bench.proxy.reading import WRK_SCRIPT, cpu_between, parse_wrk, read_cpu
 from bench.proxy.rows import OURS
-from bench.queue.load import BODY_BYTES
 from bench.queue.phases import Act, Found, Ground, in_turns
-from bench.queue.rows import CONCURRENCY, PER_S, WRK
+from bench.queue.rows import BODY_BYTES, CONCURRENCY, PER_S, WRK
 from bench.queue.servers import tqs_counts
 from bench.wire import Lost
 

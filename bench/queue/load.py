@@ -8,9 +8,7 @@ from pathlib import Path
 
 from bench.project import Unmet
 from bench.proxy.machine import run_on_cores
-
-BODY_BYTES = 100
-"""Of a message, as of the ceiling's."""
+from bench.queue.rows import BODY_BYTES
 
 SETTLE_S = 180.0
 """Longest that the clients may take beyond the time that they were given."""

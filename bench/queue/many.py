@@ -65,7 +65,7 @@ def many(ground: Ground, messages: int = MESSAGES) -> dict[str, Found]:
     @return: by row.
     """
     plan, folder = ground.plan, ground.folder / "many"
-    remarks = [] if messages == MESSAGES else [f"with {messages:,} messages instead of {MESSAGES:,}"]
+    fewer = [] if messages == MESSAGES else [f"with {messages:,} messages instead of {MESSAGES:,}"]
     with ExitStack() as stack:
         server = stack.enter_context(ours("tqs", OURS, plan.checkout, folder, plan.cores.proxy, *DISK))
         few = stack.enter_context(ours("tqs", FEW, plan.checkout, ground.folder / "few", plan.cores.proxy, *DISK))
@@ -73,14 +73,13 @@ def many(ground: Ground, messages: int = MESSAGES) -> dict[str, Found]:
         troubles = list(filter(None, [fill(ground.clients, server, messages), fill(ground.clients, few, FEW_MESSAGES)]))
         plan.say(f"{messages:,} messages were put in {time.monotonic() - began:.1f} s; {troubles or 'all are there'}")
         depth = in_turns(plan, "gets", {FEW: gets(ground, few), OURS: gets(ground, server)})
-        for name, figures in depth.items():
-            remarks.append(f"{name}: p50 of a get {figures.median(P50_MS) or 0:.2f} ms")
+        told = [f"{name}: p50 of a get {figures.median(P50_MS) or 0:.2f} ms" for name, figures in depth.items()]
         server.started.kill()
         server.started.wait()
         expected = server.expected
-    depth[OURS].remarks += remarks
+    depth[OURS].remarks += [*fewer, *told]
     depth[OURS].trouble += troubles
-    restart, memory = Figures(remarks=remarks[:-2]), Figures(remarks=remarks[:-2])
+    restart, memory = Figures(remarks=[*fewer]), Figures(remarks=[*fewer])
     for number in range(plan.rounds):
         began = time.monotonic()
         with ours("tqs", OURS, plan.checkout, folder, plan.cores.proxy, *DISK) as server:

@@ -11,9 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.queue.rows import BATCH
-
-BODY_BYTES = 100
+from bench.queue.rows import BATCH, BODY_BYTES
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;

@@ -15,6 +15,8 @@ PEERS = (BEANSTALK_FSYNC, BEANSTALK, REDIS_ALWAYS, REDIS_EVERYSEC)
 PER_S, CPU_US, P50_MS, P99_MS = "per_s", "cpu_us", "p50_ms", "p99_ms"
 """Figures."""
 
+BODY_BYTES = 100
+"""Of a message, everywhere."""
 BATCH = 100
 """Messages at once."""
 CLIENTS = 64

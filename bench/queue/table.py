@@ -72,7 +72,7 @@ def _padded(line: tuple[str, ...], widths: Sequence[int], words: Sequence[int]) 
     return "  ".join(cells).rstrip()
 
 
-TABLE_WORDS = {len(PROMISES): (0, 2 + 2, 5), len(CYCLES): (0,)}
+TABLE_WORDS = {len(PROMISES): (0, 4, 5), len(CYCLES): (0,)}
 """By the number of columns: those that stand to the left."""
 
 
