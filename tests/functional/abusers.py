@@ -25,7 +25,10 @@ PRIORITY = 10
 """What is added to our niceness (nice(2))."""
 
 STEP_S = 0.01
-"""The loop looks at its schedule a hundred times a second, and sleeps in between."""
+"""
+The loop looks at its schedule, and at what has come, a hundred times a second. It sleeps in between though much may
+have come: what it takes of a core it takes from the server, which is what is watched.
+"""
 
 OPEN_PER_STEP = 40
 """Connections that one crowd opens in one go."""
