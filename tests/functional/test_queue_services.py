@@ -232,8 +232,11 @@ class ZapqTests(QueueCase):
             connection.ask("POST", "/enqueue", b"%06d" % number + os.urandom(100_000))
         for path in ("/persist?file=large", "/load?file=large"):
             asking = Asking(queue, "POST", path)
+            served = 0
             while asking.answer is None:
                 self.assertEqual(connection.ask("GET", "/health").status, 200)
+                served += 1
+            self.assertGreater(served, 2, "all but one before and one behind it have waited")
             self.assertEqual(asking.heard().status, 200)
         self.assertEqual([int(message[:6]) for message in self.drain(queue)], list(range(300)))
         self.assertEqual([path.name for path in queue.data.iterdir()], ["large"])
