@@ -123,7 +123,8 @@ class FileTests(RunningTestCase):
             self.assertEqual(producer.told, ["pause"])
             return True
 
-        self.until(self.connected, self.begin(fd, 0, 8 * MIB), self.after(0.05), look)
+        # Nothing comes after the pause that could be waited for: it is the point that nothing does.
+        self.until(self.connected, self.begin(fd, 0, 8 * MIB), lambda: bool(producer.told), self.after(0.05), look)
         self.assertLess(self.sent, 8 * MIB)
         self.assertFalse(self.ended)
 
@@ -151,15 +152,19 @@ class FileTests(RunningTestCase):
     def test_given_up_while_it_waits(self) -> None:
         """A file that is not wanted any more when its turn comes is not sent."""
         fd = self.file(b"x" * MIB)
+        behind: list[bool] = []
 
         def begin() -> bool:
-            self.reactor.turns.passed(TURN_BYTES_MAX)  # type: ignore[attr-defined]
+            turns = self.reactor.turns  # type: ignore[attr-defined]
+            turns.passed(TURN_BYTES_MAX)
             self.stream.send_file(fd, 0, MIB, self.tell)
+            turns.wait(lambda: behind.append(True))
             self.stream.cancel_file()
             self.stream.write(b"instead")
             return True
 
-        self.until(self.connected, begin, self.has(7), self.after(0.01))
+        self.until(self.connected, begin, self.has(7), lambda: bool(behind))
+        self.read()
         self.assertEqual((self.got, self.told), (b"instead", []))
 
     def test_paused_and_resumed(self) -> None:
