@@ -194,12 +194,10 @@ class DeathTests(FaultCase):
         held = next(instance["in_flight"] for instance in running.instances() if instance["pid"] == victim)
         self.assertGreater(int(str(held)), 0)
         os.kill(victim, signal.SIGKILL)
-        self.when("another is there", lambda: len(running.instances()) == 2, running)
-        for instance in running.instances():
-            os.kill(int(str(instance["pid"])), 0)
+        self.when("another is there", lambda: len(self.pids(running) - {victim}) == 2, running)
         self.when("all but the halves have ended", lambda: asking.ended("get") + asking.ended("post") == 8, running)
-        for instance in running.instances():
-            os.kill(int(str(instance["pid"])), signal.SIGKILL)
+        for pid in self.pids(running):
+            os.kill(pid, signal.SIGKILL)
         outcomes = asking.join()
         failed = 0
         for name, outcome in outcomes.items():
@@ -218,6 +216,10 @@ class DeathTests(FaultCase):
     def status(self, outcome: Response | Lost) -> int:
         """The status of an answer, or 0 for none."""
         return outcome.status if isinstance(outcome, Response) else 0
+
+    def pids(self, running: Running) -> set[int]:
+        """The processes of the instances that have one."""
+        return {int(str(instance["pid"])) for instance in running.instances()} - {0}
 
     def in_flight(self, running: Running) -> int:
         """The requests in hand of all instances."""

@@ -169,8 +169,8 @@ class FrontTests(RunningCase):
         for pid in old:
             os.kill(pid, signal.SIGKILL)
         self.assertEqual([stream.head()[0] for stream in waiting], [200] * 8)
-        self.assertEqual(len(running.fronts()), len(old))
-        self.assertFalse(set(running.fronts()) & set(old))
+        # All eight may have been with the same one.
+        self.when("all are new", lambda: len(set(running.fronts()) - set(old)) == len(running.fronts()) == 2, running)
 
     def test_replaced_fronts(self) -> None:
         """USR2 replaces all fronts under load and loses nothing."""
