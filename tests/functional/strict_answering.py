@@ -27,6 +27,10 @@ listen, ping = (re.search(rf'^{name} = \'?(.*?)\'?$', text, re.M)[1] for name in
 def record(kind, content):
     return bytes([1, kind, 0, 1]) + len(content).to_bytes(2, "big") + b"\0\0" + content
 
+def stream(kind, content):
+    pieces = [content[at:at + 65535] for at in range(0, len(content), 65535)]
+    return b"".join(record(kind, piece) for piece in [*pieces, b""])
+
 async def serve(reader, writer):
     parameters, body = b"", b""
     try:
@@ -40,7 +44,7 @@ async def serve(reader, writer):
                 body += content
             elif header[1] == 5:
                 answer = b"Status: 200\r\n\r\nok" if ping.encode() in parameters else body
-                writer.write(record(6, answer) + record(6, b"") + record(3, bytes(8)))
+                writer.write(stream(6, answer) + record(3, bytes(8)))
                 parameters, body = b"", b""
     except (asyncio.IncompleteReadError, OSError):
         writer.close()

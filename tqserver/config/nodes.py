@@ -126,20 +126,17 @@ def _measure(text: str) -> None:
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
             if depth > DEPTH_MAX:
-                raise Mistake(
-                    Wrong(
-                        line,
-                        "",
-                        f"is nested more than {DEPTH_MAX} levels deep",
-                        "no key of ours is below level 4",
-                    )
-                )
+                raise _too_deep(line)
         elif isinstance(event, yaml.events.CollectionEndEvent):
             depth -= 1
         if count > EVENTS_MAX:
             raise Mistake(
                 Wrong(line, "", f"holds more than {EVENTS_MAX} values", "is this the right file?"),
             )
+
+
+def _too_deep(line: int) -> Mistake:
+    return Mistake(Wrong(line, "", f"is nested more than {DEPTH_MAX} levels deep", "no key of ours is below level 4"))
 
 
 def _syntax_mistake(error: yaml.MarkedYAMLError, lines: int) -> Mistake:
@@ -151,6 +148,8 @@ def _syntax_mistake(error: yaml.MarkedYAMLError, lines: int) -> Mistake:
     mark = error.problem_mark or error.context_mark
     line = min(mark.line + 1, lines) if mark else 0
     said = error.problem or error.context or "unknown syntax"
+    if "nesting depth" in said:
+        return _too_deep(line)  # PyYAML has a limit of its own since 6.0.4, and looks some way ahead.
     begun = error.context_mark
     if error.context and begun is not None and begun.line + 1 < line:
         said += f" {error.context}, which began on line {begun.line + 1}"
