@@ -34,6 +34,7 @@ from .fastcgi.ping import ping
 from .logs.files import LogFile
 from .logs.workers import WorkerLogs
 from .plane.messages import LATENCY_BOUNDS_S
+from .plane.status import to_json
 from .process.guard import Guard
 from .process.interfaces import IProbe
 from .process.lock import REFRESH_S, Locked, ProjectLock
@@ -48,7 +49,6 @@ from .supervisor.launch import Launcher
 from .supervisor.listening import Listeners, ListenFault
 from .supervisor.routing import metrics_endpoint
 from .supervisor.service import Supervisor
-from .supervisor.status import to_json
 from .watch import make_watcher
 
 _log = Logger("tqserver")

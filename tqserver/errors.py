@@ -113,3 +113,15 @@ class ConfigFault(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+class CommandFault(Exception):
+    """
+    A command that cannot be obeyed: the message says why.
+
+    @ivar unknown: whether what it names is not there.
+    """
+
+    def __init__(self, reason: str, unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.unknown = unknown

@@ -8,10 +8,9 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.config.model import BrokenWorker, RecycleConfig, RouteConfig, ScalingConfig
-from tqserver.errors import ConfigFault, Problem
-from tqserver.supervisor.commands import CommandFault
+from tqserver.errors import CommandFault, ConfigFault, Problem
+from tqserver.plane.status import to_json
 from tqserver.supervisor.interfaces import EndpointTotals, WorkerTotals
-from tqserver.supervisor.status import to_json
 from tqserver.supervisor.worker import TOOL_AGAIN_S
 
 from .world import World, server_config, worker_config

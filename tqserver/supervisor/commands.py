@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import CommandFault
 from .worker import Worker
 
 INSTANCES_MAX = 1000
 """More instances of one worker than this are a slip of the finger."""
-
-
-class CommandFault(Exception):
-    """A command that cannot be obeyed: the message says why."""
 
 
 class Commands:
@@ -56,5 +53,5 @@ class Commands:
         """A worker that is there."""
         worker = self._workers.get(name)
         if worker is None or worker.removed:
-            raise CommandFault(f"there is no worker {name!r}")
+            raise CommandFault(f"there is no worker {name!r}", unknown=True)
         return worker

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from ..config.diff import carry_over, restart_keys
 from ..config.model import Project
 from ..errors import ConfigFault, Problem
-from .status import ConfigStatus
+from ..plane.status import ConfigStatus
 
 _log = Logger("tqserver.supervisor")
 

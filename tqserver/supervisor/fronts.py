@@ -34,8 +34,9 @@ from ..plane.messages import (
     Wanted,
     WorkerSaid,
 )
+from ..plane.status import FrontStatus
 from .front_process import Front, FrontState, IFrontsReactor, start_process
-from .interfaces import EndpointTotals, FrontLoad, FrontStatus, IFronts, WorkerTotals
+from .interfaces import EndpointTotals, FrontLoad, IFronts, WorkerTotals
 from .listening import Listeners
 from .replacing import Replacing
 
@@ -138,6 +139,7 @@ class Fronts:
             self._check_applied()
             if first:
                 front.ready.callback(None)
+            self._tell_load()
         elif isinstance(message, WorkerSaid):
             for said in self._said:
                 said(message.worker, message.request_id, message.line)

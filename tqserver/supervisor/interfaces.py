@@ -11,6 +11,7 @@ from zope.interface import Interface
 from ..build import Build
 from ..config.model import ServerConfig, WorkerConfig
 from ..plane.messages import Routing
+from ..plane.status import FrontStatus
 from ..process.interfaces import IProbe, IProcessObserver, IRunningProcess, Stream
 from ..process.spec import Address
 
@@ -53,22 +54,6 @@ class WorkerTotals:
     retries: int = 0
     unretried: int = 0
     latency: tuple[int, ...] = ()
-
-
-@frozen(kw_only=True)
-class FrontStatus:
-    """
-    One front as it is now; C{version} is the routing that it works by.
-
-    @ivar upgraded: connections that speak another protocol than HTTP by now; they are in flight as well.
-    """
-
-    pid: int
-    state: str
-    version: int = 0
-    connections: int = 0
-    in_flight: int = 0
-    upgraded: int = 0
 
 
 @frozen(kw_only=True)

@@ -24,8 +24,10 @@ from .. import __version__
 from ..build import Build, BuildFault
 from ..config.model import Project, ServerConfig, WorkerConfig
 from ..plane.messages import Routing
+from ..plane.status import ServerStatus
 from ..process.usage import Usage
 from ..watch import IWatcher, Kind
+from .audience import Audience
 from .changes import Change, RetireSlot, SetCount, StartBuild, StartSlot
 from .commands import Commands
 from .configuration import Configuration
@@ -33,7 +35,6 @@ from .discovery import Discovery, News
 from .interfaces import IBuilds, IFronts, ILauncher, IWorkerLogs
 from .plan import Desired, Observed, plan
 from .routing import routing
-from .status import ServerStatus
 from .survey import broken_status, worker_status
 from .worker import Surroundings, Worker
 
@@ -74,6 +75,7 @@ class Supervisor(Service):
     @ivar configuration: what it goes by.
     @ivar workers: by name; one that was removed stays until nothing of it is left.
     @ivar commands: what an operator can ask.
+    @ivar audience: who is told what happens.
     @ivar routing: what was published last.
     @ivar life: where it stands itself.
     """
@@ -107,6 +109,7 @@ class Supervisor(Service):
         self.configuration = Configuration(project, load, wall_clock)
         self.workers: dict[str, Worker] = {}
         self.commands = Commands(self.workers)
+        self.audience = Audience()
         self.routing = Routing(version=0)
         self.life = Life.NEW
         self._reactor = reactor
@@ -118,7 +121,6 @@ class Supervisor(Service):
         self._started_at = reactor.seconds()
         self._pending: IDelayedCall | None = None
         self._leaving: list[tuple[Callable[[], Deferred[None]], Deferred[None]]] = []
-        self._page_callbacks: list[Callable[[News], None]] = []
         self._empty: list[Deferred[None]] = []
         self._stopped: list[Deferred[None]] = []
         self._discovery = Discovery(watcher, self._take_news)
@@ -256,6 +258,7 @@ class Supervisor(Service):
                 self._carry_out(change)
         self._publish()
         self._forget()
+        self.audience.tell_status(self.status)
 
     def _carry_out(self, change: Change) -> None:
         """Take one step."""
@@ -359,8 +362,7 @@ class Supervisor(Service):
             worker = self.workers.get(news.worker)
             if worker is not None and worker.config.directory in news.paths:
                 worker.ask_build()  # the watcher has lost sight of what changed
-        for callback in self._page_callbacks:
-            callback(news)
+        self.audience.tell_news(news)
 
     def _take_wanted(self, name: str, waiting: int, oldest_s: float) -> None:
         """Requests wait for a worker."""
@@ -385,10 +387,6 @@ class Supervisor(Service):
 
         if instances:
             maybeDeferred(self._measure, list(instances)).addCallback(measured).addErrback(self._mistake)
-
-    def on_news(self, callback: Callable[[News], None]) -> None:
-        """Have C{callback} called for each change of files that means something (browsers are told in development)."""
-        self._page_callbacks.append(callback)
 
     # Configuration
 

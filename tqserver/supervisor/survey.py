@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..plane.status import BuildStatus, ExitStatus, InstanceStatus, WorkerStatus, quantile_s
 from .history import Death
 from .interfaces import EndpointTotals
 from .plan import SlotState
 from .slot import Slot
-from .status import BuildStatus, ExitStatus, InstanceStatus, WorkerStatus, quantile_s
 from .worker import Worker
 
 SHOWN = {
@@ -40,6 +40,7 @@ def worker_status(worker: Worker, watched: str) -> WorkerStatus:
         reason=reason,
         remedy=remedy,
         generation=picture.generation or (worker.target.serial if worker.target is not None else 0),
+        serving=picture.generation,
         wanted=worker.count,
         instances=tuple(_instance(worker, slot) for slot in worker.slots.values()),
         build=_build(worker),

@@ -8,8 +8,7 @@ from typing import cast
 import msgspec
 from attrs import asdict, frozen
 
-from ..plane.messages import LATENCY_BOUNDS_S
-from .interfaces import FrontStatus
+from .messages import LATENCY_BOUNDS_S
 
 
 @frozen(kw_only=True)
@@ -83,6 +82,7 @@ class WorkerStatus:
     @ivar state: C{building}, C{starting}, C{healthy}, C{unhealthy}, C{stopping}, C{held}, C{failed}, C{disabled},
         C{stopped}, C{idle} (no instance is wanted now), C{static} or C{broken} (its configuration).
     @ivar reason: why, if there is something to say; with C{remedy}.
+    @ivar serving: serial number of the generation that requests are given to; 0 if none is.
     @ivar wanted: instances that should be there.
     @ivar deaths: instances that died by themselves since the server started.
     @ivar watched: the folder that is watched for changes, or empty.
@@ -96,6 +96,7 @@ class WorkerStatus:
     reason: str = ""
     remedy: str = ""
     generation: int = 0
+    serving: int = 0
     wanted: int = 0
     instances: tuple[InstanceStatus, ...] = ()
     build: BuildStatus = BuildStatus()
@@ -106,6 +107,22 @@ class WorkerStatus:
     errors: int = 0
     p50_s: float = 0.0
     p99_s: float = 0.0
+
+
+@frozen(kw_only=True)
+class FrontStatus:
+    """
+    One front as it is now; C{version} is the routing that it works by.
+
+    @ivar upgraded: connections that speak another protocol than HTTP by now; they are in flight as well.
+    """
+
+    pid: int
+    state: str
+    version: int = 0
+    connections: int = 0
+    in_flight: int = 0
+    upgraded: int = 0
 
 
 @frozen(kw_only=True)

@@ -1,11 +1,11 @@
-"""Tests for L{tqserver.supervisor.status}."""
+"""Tests for L{tqserver.plane.status}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tqserver.plane.messages import LATENCY_BOUNDS_S
-from tqserver.supervisor.status import quantile_s
+from tqserver.plane.status import quantile_s
 
 
 class QuantileTests(SynchronousTestCase):

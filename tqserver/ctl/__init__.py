@@ -1,0 +1,1 @@
+"""C{tqctl}: the command line that sees and steers a running server."""
