@@ -25,16 +25,19 @@ from twisted.logger import Logger
 from twisted.web.server import Site
 from zope.interface import classImplements
 
+from .admin.api import Api
+from .admin.interfaces import IControl
+from .admin.log_reading import Logs
 from .admin.metrics import Sample, WorkerSample, render
 from .admin.site import admin_site, listen_admin, metrics_site
 from .build import Builds
 from .config.load import load_project
 from .config.model import Project, ServerConfig, WorkerConfig
+from .control import Control
 from .fastcgi.ping import ping
 from .logs.files import LogFile
 from .logs.workers import WorkerLogs
 from .plane.messages import LATENCY_BOUNDS_S
-from .plane.status import to_json
 from .process.guard import Guard
 from .process.interfaces import IProbe
 from .process.lock import REFRESH_S, Locked, ProjectLock
@@ -55,9 +58,6 @@ _log = Logger("tqserver")
 
 SECRET_BYTES = 32
 """What the fronts share is as long as the hash that it is used for."""
-
-WELL = frozenset(["healthy", "disabled", "static", "idle", "stopped"])
-"""States of workers that are as they should be."""
 
 # These live on lower floors than the interfaces that they provide.
 classImplements(Builds, IBuilds)
@@ -206,8 +206,10 @@ class Server(Service):
 
     def _listen_admin(self, server: ServerConfig) -> None:
         metrics = self._metrics if server.metrics_enabled else None
-        site = admin_site(lambda: to_json(self.supervisor.status()), self._healthy, metrics)
-        self._listen_on(server.admin_socket, site)
+        control = Control(self._reactor, self.supervisor, self._load, self._fronts.replace)
+        logs = Logs(lambda: self.supervisor.project, self._logs, self._on_thread)
+        api = Api(self._reactor, IControl(control), logs, metrics)
+        self._listen_on(server.admin_socket, admin_site(api))
         if metrics is not None:
             self._listen_on(metrics_endpoint(server).path, metrics_site(metrics))
 
@@ -254,8 +256,8 @@ class Server(Service):
             )
         )
 
-    def _healthy(self) -> bool:
-        return all(worker.state in WELL for worker in self.supervisor.status().workers)
+    def _on_thread(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *arguments)
 
     def _refresh_lock(self) -> None:
         try:

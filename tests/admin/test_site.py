@@ -1,69 +1,15 @@
-"""What an operator is told on the admin socket."""
+"""The admin socket: who may open it."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import stat
 
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tqserver.admin.site import SOCKET_MODE, admin_site, listen_admin
-
-
-class SiteTests(SynchronousTestCase):
-    """Documents."""
-
-    def setUp(self) -> None:
-        self.healthy = True
-        self.site = admin_site(self.status, lambda: self.healthy)
-
-    def status(self) -> dict[str, object]:
-        """The status tree."""
-        return {"mode": "development", "workers": []}
-
-    def ask(self, path: bytes, method: bytes = b"GET") -> tuple[bytes, bytes]:
-        """Ask for a document; the head and the body of the answer."""
-        wire = StringTransport()
-        channel = self.site.buildProtocol(None)
-        channel.makeConnection(wire)
-        channel.dataReceived(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        head, _, body = wire.value().partition(b"\r\n\r\n")
-        return head, body
-
-    def test_status(self) -> None:
-        """The status is JSON, as it is at the moment."""
-        head, body = self.ask(b"/status")
-        self.assertTrue(head.startswith(b"HTTP/1.1 200 "))
-        self.assertIn(b"application/json", head)
-        self.assertIn(b"no-store", head)
-        self.assertEqual(json.loads(body), self.status())
-
-    def test_health(self) -> None:
-        """Health is 200 while every worker serves, and 503 when one does not."""
-        head, body = self.ask(b"/health")
-        self.assertEqual((head[:12], body), (b"HTTP/1.1 200", b"ok\n"))
-        self.healthy = False
-        self.assertEqual(self.ask(b"/health")[0][:12], b"HTTP/1.1 503")
-
-    def test_nothing_else(self) -> None:
-        """There is nothing else, and nothing that changes anything."""
-        self.assertEqual(self.ask(b"/other")[0][:12], b"HTTP/1.1 404")
-        self.assertEqual(self.ask(b"/status", b"POST")[0][:12], b"HTTP/1.1 405")
-
-    def test_status_that_fails(self) -> None:
-        """When the status cannot be told the answer is 500 and shows nothing of the inside."""
-
-        def broken() -> dict[str, object]:
-            raise RuntimeError("a secret")
-
-        self.site = admin_site(broken, lambda: True)
-        head, body = self.ask(b"/status")
-        self.assertEqual(head[:12], b"HTTP/1.1 500")
-        self.assertNotIn(b"secret", body)
-        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+from tqserver.admin.site import SOCKET_MODE, listen_admin, metrics_site
 
 
 class SocketTests(SynchronousTestCase):
@@ -71,7 +17,7 @@ class SocketTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.site = admin_site(dict, lambda: True)
+        self.site = metrics_site(lambda: b"")
         self.path = os.path.join(self.mktemp(), "var", "admin.sock")
 
     def test_opened(self) -> None:

@@ -1,20 +1,20 @@
 """
-The admin socket: C{GET /status} is the status tree as JSON, C{GET /health} tells whether the server serves,
-C{GET /metrics} are the metrics. The metrics are also to be had on a socket of their own, which the fronts ask.
+The admin socket, where the L{API<tqserver.admin.api>} is to be had by our own user. The metrics are also to be had on a
+socket of their own, which the fronts ask.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from .api import Api
 from .metrics import CONTENT_TYPE
 
 SOCKET_MODE = 0o600
@@ -37,34 +37,9 @@ class _Document(Resource):
         return self._render(request)
 
 
-def admin_site(
-    status: Callable[[], dict[str, object]],
-    healthy: Callable[[], bool],
-    metrics: Callable[[], bytes] | None = None,
-) -> Site:
-    """
-    Make the site.
-
-    @param status: the status tree, of plain JSON values.
-    @param healthy: whether every enabled worker serves.
-    @param metrics: the metrics as text; L{None} if there are none.
-    """
-
-    def health(request: HTTPRequest) -> bytes:
-        well = healthy()
-        if not well:
-            request.setResponseCode(503)
-        return b"ok\n" if well else b"not every worker serves: see /status\n"
-
-    root = Resource()
-    root.putChild(
-        b"status",
-        _Document(b"application/json", lambda request: json.dumps(status(), indent=2).encode() + b"\n"),
-    )
-    root.putChild(b"health", _Document(b"text/plain; charset=utf-8", health))
-    if metrics is not None:
-        root.putChild(b"metrics", _Document(CONTENT_TYPE, lambda request: metrics()))
-    return _quiet(root)
+def admin_site(api: Api) -> Site:
+    """The site of the admin socket."""
+    return _quiet(api.resource())
 
 
 def metrics_site(metrics: Callable[[], bytes]) -> Site:
@@ -72,7 +47,7 @@ def metrics_site(metrics: Callable[[], bytes]) -> Site:
     return _quiet(_Document(CONTENT_TYPE, lambda request: metrics()))
 
 
-def _quiet(root: Resource) -> Site:
+def _quiet(root: IResource) -> Site:
     site = Site(root)
     site.noisy = False
     site.displayTracebacks = False

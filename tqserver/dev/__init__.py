@@ -1,1 +1,1 @@
-"""What a developer sees while a project is worked on: pages that reload by themselves, and why something does not work."""
+"""What a developer sees while working: pages that reload by themselves, and why something does not work."""
