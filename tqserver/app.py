@@ -26,6 +26,7 @@ from twisted.web.server import Site
 from zope.interface import classImplements
 
 from .admin.api import Api
+from .admin.dashboard import dashboard_site
 from .admin.interfaces import IControl
 from .admin.log_reading import Logs
 from .admin.metrics import Sample, WorkerSample, render
@@ -50,7 +51,7 @@ from .supervisor.fronts import Fronts
 from .supervisor.interfaces import IBuilds, IWorkerLogs, WorkerTotals
 from .supervisor.launch import Launcher
 from .supervisor.listening import Listeners, ListenFault
-from .supervisor.routing import metrics_endpoint
+from .supervisor.routing import DASHBOARD_PREFIX, dashboard_endpoint, metrics_endpoint
 from .supervisor.service import Supervisor
 from .watch import make_watcher
 
@@ -159,6 +160,10 @@ class Server(Service):
             mode=server.mode,
             addresses=", ".join(self._listeners.addresses),
         )
+        local = ("http://localhost", "http://127.0.0.1")
+        shown = next((address for address in self._listeners.addresses if address.startswith(local)), "")
+        if shown and server.development and server.dashboard:
+            _log.info("the dashboard is at {address}{prefix}/", address=shown, prefix=DASHBOARD_PREFIX)
 
     @inlineCallbacks
     def stopService(self) -> Any:
@@ -171,6 +176,7 @@ class Server(Service):
             return
         super().stopService()  # type: ignore[no-untyped-call]
         _log.info("stopping")
+        self._api.close()
         yield self.supervisor.stopService()
         for port in self._sockets:
             yield port.stopListening()
@@ -208,8 +214,10 @@ class Server(Service):
         metrics = self._metrics if server.metrics_enabled else None
         control = Control(self._reactor, self.supervisor, self._load, self._fronts.replace)
         logs = Logs(lambda: self.supervisor.project, self._logs, self._on_thread)
-        api = Api(self._reactor, IControl(control), logs, metrics)
+        api = self._api = Api(self._reactor, IControl(control), logs, metrics)
         self._listen_on(server.admin_socket, admin_site(api))
+        if server.development:
+            self._listen_on(dashboard_endpoint(server).path, dashboard_site(IControl(control), api))
         if metrics is not None:
             self._listen_on(metrics_endpoint(server).path, metrics_site(metrics))
 

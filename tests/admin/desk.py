@@ -55,8 +55,10 @@ class Desk:
         self.logs = WorkerLogs()
         control = Control(_Threadless(world), world.supervisor, world.load, self._replace)  # type: ignore[arg-type]
         verifyObject(IControl, control)
+        self.control = IControl(control)
         reading = Logs(lambda: world.supervisor.project, self.logs, self._on_thread, now or world.clock.seconds)
-        self.site: Site = admin_site(Api(world.clock, IControl(control), reading))
+        self.api = Api(world.clock, self.control, reading)
+        self.site: Site = admin_site(self.api)
 
     def _replace(self) -> None:
         self.replaced += 1

@@ -1,5 +1,5 @@
 """
-A headless Chromium, driven over the DevTools protocol on a pair of pipes: messages are JSON, each with a NUL at its end.
+A headless Chromium, driven over the DevTools protocol on a pair of pipes: messages are JSON, each ends with a NUL.
 
     browser = Browser()
     page = browser.open("http://127.0.0.1:8080/")
@@ -296,7 +296,8 @@ class Page:
     def click(self, selector: str) -> None:
         """Click into the middle of an element with the mouse."""
         where = self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         point = {"x": where[0], "y": where[1], "button": "left", "clickCount": 1}

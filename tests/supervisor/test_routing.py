@@ -18,7 +18,7 @@ from tqserver.config.model import (
 )
 from tqserver.plane.messages import Endpoint, FastCGITarget, OutlierRule, RetryRule, Route, StickyRule
 from tqserver.process.spec import Address
-from tqserver.supervisor.routing import METRICS, Closed, Picture, routing
+from tqserver.supervisor.routing import DASHBOARD, METRICS, Closed, Picture, routing
 
 from .world import server_config, worker_config
 
@@ -154,6 +154,24 @@ class MetricsTests(SynchronousTestCase):
         self.assertIn(Route(prefix="/numbers", worker=METRICS), made.routes)
         (told,) = (worker for worker in made.workers if worker.name == METRICS)
         self.assertEqual([endpoint.path for endpoint in told.endpoints], ["/project/var/metrics.sock"])
+
+    def test_dashboard(self) -> None:
+        """In development the dashboard is below every host that a route names, before any worker; else nowhere."""
+        hosts = (RouteConfig(prefix="/"), RouteConfig(prefix="/_tq"), RouteConfig(prefix="/", host="a.example"))
+        worker = worker_config(routes=hosts)
+        for mode, enabled, expected in (
+            ("development", True, ["", "a.example"]),
+            ("development", False, []),
+            ("production", True, []),
+        ):
+            made = routing(1, project(worker, mode=mode, dashboard=enabled), {})
+            found = [route.host for route in made.routes if route.worker == DASHBOARD]
+            with self.subTest(mode=mode, enabled=enabled):
+                self.assertEqual(found, expected)
+                self.assertEqual(len({(route.host, route.prefix) for route in made.routes}), len(made.routes))
+                targets = [each for each in made.workers if each.name == DASHBOARD]
+                paths = [each.endpoints[0].path for each in targets]
+                self.assertEqual(paths, ["/project/var/dashboard.sock"] if expected else [])
 
     def test_kept_from_the_fronts(self) -> None:
         """They are not there if they are for the admin socket alone, or if a worker has their path."""

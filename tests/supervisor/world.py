@@ -72,6 +72,7 @@ def server_config(**changes: object) -> ServerConfig:
         ),
         watch=WatchConfig(enabled=True),
         metrics_enabled=False,
+        dashboard=False,
     )
     return evolve(server, **changes)
 

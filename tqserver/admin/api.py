@@ -72,6 +72,22 @@ class Api:
         self._logs = logs
         self._metrics = metrics
         self._following = Following(clock, control)
+        self._streams: set[EventStream] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """The server stops: whoever follows has come to the end."""
+        self._closed = True
+        for stream in tuple(self._streams):
+            stream.end()
+
+    def _stream(self, request: Request) -> EventStream:
+        if self._closed:
+            raise Refusal(503, "the server is stopping")
+        stream = EventStream(self._clock, request)
+        self._streams.add(stream)
+        stream.when_over(lambda: self._streams.discard(stream))
+        return stream
 
     def resource(self) -> IResource:
         """The API as something that C{twisted.web} serves."""
@@ -135,7 +151,7 @@ class Api:
     @app.route("/events", methods=["GET"])
     def events(self, request: Request) -> Deferred[None]:
         """Everything that happens, as it happens."""
-        stream = EventStream(self._clock, request)
+        stream = self._stream(request)
         status = self._control.status()
         stream.send("status", to_json(status))
         stream.send("load", load(status))
@@ -178,7 +194,7 @@ class Api:
         wanted = self._logs.wanted(_argument(request, "lines"), _argument(request, "since"), _argument(request, "grep"))
         for name in names:
             self._logs.check_followed(name)
-        stream = EventStream(self._clock, request)
+        stream = self._stream(request)
         for name in names:
             leave = self._logs.follow(name, wanted, lambda log, text: stream.send("record", {"log": log, "text": text}))
             stream.when_over(leave)
@@ -273,16 +289,16 @@ class Api:
         """Tell what is wrong with a request, or that something is wrong with us."""
         answer, fault = cast(Request, request), failure.value
         if isinstance(fault, Refusal):
-            return _problem(answer, fault.status, fault.detail, fault.remedy)
+            return problem(answer, fault.status, fault.detail, fault.remedy)
         if isinstance(fault, CommandFault | LogFault):
-            return _problem(answer, 404 if fault.unknown else 400, str(fault))
+            return problem(answer, 404 if fault.unknown else 400, str(fault))
         if isinstance(fault, HTTPException):
             for name, value in fault.get_headers():
                 if name.lower() == "allow":
                     answer.setHeader(b"allow", value.encode("latin-1"))
-            return _problem(answer, fault.code or 500, fault.description or "there is no such thing")
+            return problem(answer, fault.code or 500, fault.description or "there is no such thing")
         _log.failure("answering {path!r}", failure, path=answer.path)
-        return _problem(answer, 500, "something went wrong on our side; the server's log says what")
+        return problem(answer, 500, "something went wrong on our side; the server's log says what")
 
 
 def _headers(request: Request, kind: bytes) -> None:
@@ -296,14 +312,14 @@ def _json(request: Request, value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
-def _problem(request: Request, status: int, detail: str, remedy: str = "") -> bytes:
+def problem(request: Request, status: int, detail: str, remedy: str = "") -> bytes:
     """An answer of RFC 9457."""
     request.setResponseCode(status)
     title = request.code_message.decode("latin-1")
-    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    told = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if remedy:
-        problem["remedy"] = remedy
-    body = _json(request, problem)
+        told["remedy"] = remedy
+    body = _json(request, told)
     request.setHeader(b"content-type", b"application/problem+json")
     return body
 

@@ -38,7 +38,7 @@ class EventStream:
         self._serial = 0
         self._leaving: list[Callable[[], None]] = []
         self.ended: Deferred[None] = Deferred(lambda ended: ended.callback(None))
-        """Never fires by itself: it is cancelled when the reader has gone."""
+        """Fires at L{end}; it is cancelled when the reader has gone."""
         request.setHeader(b"content-type", b"text/event-stream; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-accel-buffering", b"no")
@@ -63,6 +63,13 @@ class EventStream:
         """
         self._serial += 1
         self._write(b"event: %s\nid: %d\ndata: %s\n\n" % (event.encode(), self._serial, msgspec.json.encode(data)))
+
+    def end(self) -> None:
+        """There is nothing more to tell."""
+        if not self._over:
+            self._request.unregisterProducer()
+            self._gone(None)
+            self.ended.callback(None)
 
     def _write(self, data: bytes) -> None:
         if self._over:

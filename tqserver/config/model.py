@@ -131,6 +131,8 @@ class ServerConfig:
     watch: WatchConfig = WatchConfig()
     admin_socket: str = ""
     """Absolute path."""
+    dashboard: bool = True
+    """Whether the fronts show the dashboard, in development."""
     metrics_enabled: bool = True
     metrics_path: str = "/metrics"
     metrics_listen: Literal["front", "admin"] = "front"

@@ -101,6 +101,7 @@ SERVER = Shape(
         Key("metrics.path", url_path, "metrics_path"),
         Key("metrics.listen", choice("front", "admin"), "metrics_listen"),
         Key("admin.socket", socket_path),
+        Key("admin.dashboard", boolean, "dashboard"),
     ),
     later=(
         Later("admin.listen", "use admin.socket, through ssh from elsewhere"),

@@ -43,6 +43,14 @@ class Closed:
 
 OPEN = Closed()
 
+DASHBOARD = "(dashboard)"
+"""What the fronts call the socket where the supervisor shows itself in development; no worker can have this name."""
+
+DASHBOARD_PREFIX = "/_tq"
+
+DASHBOARD_TIMEOUT_S = 660.0
+"""Commands can be waited for, up to ten minutes."""
+
 METRICS = "(metrics)"
 """What the fronts call the socket where the supervisor tells its metrics; no worker can have this name."""
 
@@ -85,6 +93,18 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture], sec
         if all((route.host, route.prefix) != ("", metrics.prefix) for route in routes):
             routes += (metrics,)
             routings.append(WorkerRouting(name=METRICS, type="metrics", endpoints=(metrics_endpoint(server),)))
+    if server.development and server.dashboard:
+        hosts = sorted({route.host for route in routes} | {""})
+        routes = tuple(route for route in routes if route.prefix != DASHBOARD_PREFIX)
+        routes += tuple(Route(prefix=DASHBOARD_PREFIX, worker=DASHBOARD, host=host) for host in hosts)
+        routings.append(
+            WorkerRouting(
+                name=DASHBOARD,
+                type="dashboard",
+                endpoints=(dashboard_endpoint(server),),
+                request_timeout_s=DASHBOARD_TIMEOUT_S,
+            )
+        )
     return Routing(
         version=version,
         secret=secret,
@@ -99,6 +119,11 @@ def routing(version: int, project: Project, pictures: Mapping[str, Picture], sec
 def metrics_endpoint(server: ServerConfig) -> Endpoint:
     """Where the supervisor tells its metrics."""
     return Endpoint(id=METRICS, path=f"{server.var}/metrics.sock")
+
+
+def dashboard_endpoint(server: ServerConfig) -> Endpoint:
+    """Where the supervisor shows itself."""
+    return Endpoint(id=DASHBOARD, path=f"{server.var}/dashboard.sock")
 
 
 def http_settings(server: ServerConfig) -> HTTPSettings:
