@@ -96,6 +96,7 @@ def assemble(service: QueueService, settings: QueueSettings, reactor: Any) -> As
             api_token=settings.apis.tqs.api_token,
             body_chars_max=settings.apis.tqs.body_chars_max,
             metrics=metrics.answer,
+            soon=service.soon,
         )
         metrics.count("tqs", lambda: {**tqs.operations, "failed": tqs.api.faults})
         service.mount("tqs", tqs.api)

@@ -115,6 +115,7 @@ class QueueService:
     @ivar keep: takes requests that fronts hand over to be answered later, see L{tqserver.queue.asynchronous}; or
         L{None}.
     @ivar sweep: looks after deadlines.
+    @ivar soon: has something called at the end of this turn of the reactor; L{None} if the reactor cannot.
     @ivar outbox: where what is written waits for the end of the turn.
     """
 
@@ -136,7 +137,8 @@ class QueueService:
         self._factories: list[HTTPServerFactory] = []
         self.sweep = Sweep(reactor)
         loop = getattr(reactor, "event_loop", None)
-        self.outbox = Outbox(loop.call_soon if loop is not None else None)
+        self.soon: Callable[[Callable[[], None]], object] | None = loop.call_soon if loop is not None else None
+        self.outbox = Outbox(self.soon)
         self._calls: list[IDelayedCall] = []
         self._well = True
 

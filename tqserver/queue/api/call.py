@@ -15,6 +15,7 @@ from ...errors import ClientFault, Fault, ServerFault
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from ...http1.exchange import ServerExchange
     from .answer import Answer
@@ -116,6 +117,18 @@ class Call:
         @param left: called in place of it if the client has left.
         """
         self._api.answer_with(done, self.exchange, make, left)
+
+    def answer(self, make: Callable[..., Answer], *results: object) -> None:
+        """
+        Answer now that something is done.
+
+        @param make: makes the answer of what that gave; it may raise L{Fault}.
+        """
+        self._api.made(self.exchange, make, *results)
+
+    def fail(self, failure: Failure) -> None:
+        """Answer now that something could not be done."""
+        self._api.failed(failure, self.exchange)
 
     # What is in it.
 

@@ -113,7 +113,7 @@ class Api:
         if answer is None:
             return
         assert isinstance(answer, Deferred)
-        answer.addCallbacks(self._answered, self._failed, (exchange,), errbackArgs=(exchange,))
+        answer.addCallbacks(self._answered, self.failed, (exchange,), errbackArgs=(exchange,))
         if not answer.called or answer.paused:
             exchange.when_over(answer.cancel)
 
@@ -134,27 +134,30 @@ class Api:
         left: Callable[[T], None] | None = None,
     ) -> None:
         """See L{Call.answer_with}."""
-        done.addCallbacks(self._made, self._failed, (exchange, make, left), errbackArgs=(exchange,))
+        done.addCallbacks(self._done, self.failed, (exchange, make, left), errbackArgs=(exchange,))
 
-    def _made(
+    def _done(
         self, result: T, exchange: ServerExchange, make: Callable[[T], Answer], left: Callable[[T], None] | None
     ) -> None:
         if left is not None and exchange.over:
             left(result)
-            return
+        else:
+            self.made(exchange, make, result)
+
+    def made(self, exchange: ServerExchange, make: Callable[..., Answer], *results: object) -> None:
+        """See L{Call.answer}."""
         try:
-            answer = make(result)
+            exchange.answer(*make(*results))
         except Fault as fault:
             self.refuse(exchange, fault)
         except Exception:
             self._mistake(exchange)
-        else:
-            exchange.answer(*answer)
 
     def _answered(self, answer: Answer, exchange: ServerExchange) -> None:
         exchange.answer(*answer)
 
-    def _failed(self, failure: Failure, exchange: ServerExchange) -> None:
+    def failed(self, failure: Failure, exchange: ServerExchange) -> None:
+        """See L{Call.fail}."""
         if isinstance(failure.value, Fault):
             self.refuse(exchange, failure.value)
         elif not failure.check(CancelledError):

@@ -8,12 +8,13 @@ and become visible again at once when their lease ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
 from ... import __version__
 from ...errors import ClientFault, ServerFault
-from ..model import LOCAL, QueueName, Task
+from ..model import LOCAL, NewTask, QueueName, Task
 from ..store import Clock, Created, Finish, Held, IStore, Outcome, Refusal
 from ..waiting import Waiting
 from . import tqs_answers as answers
@@ -22,6 +23,7 @@ from .answer import NOTHING, Answer, json_answer, json_error, plain_answer
 from .call import Call
 from .frame import Api
 from .routes import Row
+from .together import Soon, Together
 from .token import Token
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -40,6 +42,15 @@ _OPEN = frozenset([b"/", b"/version"])
 """Paths that anybody may see."""
 
 _FORMATS = ("", "json", "telegraf")
+
+
+class _Wanted(NamedTuple):
+    """What requests for messages have in common; see L{Want<tqserver.queue.api.tqs_fields.Want>}."""
+
+    queue: QueueName
+    lease_s: int
+    take: bool
+
 
 HOME = "TQS, a tiny queue service: /queues, /statistics, /version\n"
 
@@ -60,17 +71,22 @@ class TQS:
         api_token: str | None = None,
         body_chars_max: int = BODY_CHARS_MAX,
         metrics: Callable[[Call], Answer] | None = None,
+        soon: Soon | None = None,
     ) -> None:
         """
         @param api_token: what clients have to know; L{None}: nothing.
         @param body_chars_max: of a message's body.
         @param metrics: what the process has to say about itself, where that is seen here.
+        @param soon: has something called at the end of a turn, see L{Together}.
         """
         self.operations = {"put": 0, "leased": 0, "taken": 0, "finished": 0}
         self._store = store
         self._waiting = waiting
         self._clock = clock
         self._body_chars_max = body_chars_max
+        self._puts = Together(soon, self._create, self._stored)
+        self._gets = Together(soon, self._claim, self._claimed, self._left)
+        self._ends = Together(soon, self._end, self._finished)
         rows = [
             Row("GET HEAD", "/", lambda call: plain_answer(HOME)),
             Row("GET HEAD", "/version", self._version),
@@ -119,67 +135,70 @@ class TQS:
     # Messages.
 
     def _put(self, call: Call) -> Answer | None:
-        tasks = fields.tasks(call.body, self._known(call), self._clock(), self._body_chars_max)
+        name = self._known(call)
+        tasks = fields.tasks(call.body, name, self._clock(), self._body_chars_max)
         if not tasks:
             return NOTHING
-        call.answer_with(self._store.create(tasks), self._stored)
+        self._puts.add(call, None, tasks, len(tasks))
         return None
 
-    def _get(self, call: Call) -> Deferred[Answer] | None:
-        name = self._known(call)
-        limit, lease_s, wait_s, take = fields.want(call.exchange.head.query)
-        if not wait_s:
-            claim = self._waiting.claim_now((name,), limit=limit, lease_ms=lease_s * 1000, take=take)
-            if take:
-                call.answer_with(claim, lambda tasks: self._taken(tasks, name))
-            else:
-                call.answer_with(claim, lambda tasks: self._leased(tasks, name, lease_s), self._waiting.give_back)
-            return None
-        claim = self._waiting.claim((name,), limit=limit, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
-        if take:
-            return claim.addCallback(self._taken, name)
-        return claim.addCallback(self._leased, name, lease_s)
+    def _create(self, _: None, tasks: list[NewTask], number: int) -> Deferred[list[Created | Refusal]]:
+        return self._store.create(tasks)
 
-    def _stored(self, created: list[Created | Refusal]) -> Answer:
+    def _stored(self, _: None, created: list[Created | Refusal]) -> Answer:
         if isinstance(created[0], Refusal):
             raise _unknown_queue()  # It was removed meanwhile.
         self.operations["put"] += len(created)
         return NOTHING
 
-    def _leased(self, tasks: list[Task], name: QueueName, lease_s: int) -> Answer:
-        self._still(name, tasks)
+    def _get(self, call: Call) -> Deferred[Answer] | None:
+        name = self._known(call)
+        limit, lease_s, wait_s, take = fields.want(call.exchange.head.query)
+        wanted = _Wanted(name, lease_s, take)
+        if not wait_s:
+            self._gets.add(call, wanted, (), limit)
+            return None
+        claim = self._waiting.claim((name,), limit=limit, lease_ms=lease_s * 1000, wait_s=wait_s, take=take)
+        return claim.addCallback(lambda tasks: self._claimed(wanted, tasks))
+
+    def _claim(self, wanted: _Wanted, _: list[None], limit: int) -> Deferred[list[Task]]:
+        name, lease_s, take = wanted
+        return self._waiting.claim_now((name,), limit=limit, lease_ms=lease_s * 1000, take=take)
+
+    def _claimed(self, wanted: _Wanted, tasks: list[Task]) -> Answer:
+        name, lease_s, take = wanted
+        if not tasks and name not in self._store.queues:
+            raise _unknown_queue()  # It was removed meanwhile.
+        if take:
+            self.operations["taken"] += len(tasks)
+            return json_answer(answers.taken(tasks))
         self.operations["leased"] += len(tasks)
         return json_answer(answers.leased(tasks, lease_s))
 
-    def _taken(self, tasks: list[Task], name: QueueName) -> Answer:
-        self._still(name, tasks)
-        self.operations["taken"] += len(tasks)
-        return json_answer(answers.taken(tasks))
-
-    def _still(self, name: QueueName, tasks: list[Task]) -> None:
-        """
-        A queue was asked for messages.
-
-        @raise ClientFault: it has been removed meanwhile.
-        """
-        if not tasks and name not in self._store.queues:
-            raise _unknown_queue()
+    def _left(self, wanted: _Wanted, tasks: list[Task]) -> None:
+        if wanted.take:
+            self.operations["taken"] += len(tasks)
+        else:
+            self._waiting.give_back(tasks)
 
     def _finish(self, call: Call) -> None:
         name = self._known(call)
-        call.answer_with(self._store.finish([_finish(name, call.arguments[1])]), self._finished)
+        self._ends.add(call, None, (_finish(name, call.arguments[1]),), 1)
+
+    def _end(self, _: None, finishes: list[Finish], number: int) -> Deferred[list[Outcome]]:
+        return self._store.finish(finishes)
+
+    def _finished(self, _: None, outcomes: list[Outcome]) -> Answer:
+        if isinstance(outcomes[0], Refusal):
+            raise ClientFault("There is no such lease, or it has ended.", status=404)
+        self.operations["finished"] += 1
+        return NOTHING
 
     def _finish_all(self, call: Call) -> Deferred[Answer]:
         """Ours: a hundred at once, so that whoever gets a hundred need not come a hundred times."""
         name = self._known(call)
         leases = fields.leases(call.body)
         return self._store.finish([_finish(name, lease) for lease in leases]).addCallback(self._finished_all, leases)
-
-    def _finished(self, outcomes: list[Outcome]) -> Answer:
-        if isinstance(outcomes[0], Refusal):
-            raise ClientFault("There is no such lease, or it has ended.", status=404)
-        self.operations["finished"] += 1
-        return NOTHING
 
     def _finished_all(self, outcomes: list[Outcome], leases: list[str]) -> Answer:
         unknown = [lease for lease, outcome in zip(leases, outcomes, strict=True) if isinstance(outcome, Refusal)]
