@@ -133,6 +133,15 @@ class CommandTests(ApiCase):
         status, told = read(wire)
         self.assertEqual((status, told["settled"]), (200, False))
 
+    def test_server_stops(self) -> None:
+        """When the server stops whoever waits is answered, whoever follows comes to the end, and nobody can join."""
+        waiting = self.desk.wire("POST", "/workers/api/build?wait=60")
+        following = self.desk.wire("GET", "/events")
+        self.desk.api.close()
+        self.assertEqual(read(waiting)[1]["settled"], False)
+        self.assertTrue(following.value().endswith(b"0\r\n\r\n"))
+        self.assertEqual(self.desk.ask("GET", "/events")[0], 503)
+
     def test_stop_and_start(self) -> None:
         """A worker is stopped and started again."""
         self.desk.ask("POST", "/workers/api/stop")

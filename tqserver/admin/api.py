@@ -73,13 +73,16 @@ class Api:
         self._metrics = metrics
         self._following = Following(clock, control)
         self._streams: set[EventStream] = set()
+        self._waits: set[Callable[[], None]] = set()
         self._closed = False
 
     def close(self) -> None:
-        """The server stops: whoever follows has come to the end."""
+        """The server stops: whoever follows has come to the end, and whoever waits is answered."""
         self._closed = True
         for stream in tuple(self._streams):
             stream.end()
+        for give_up in tuple(self._waits):
+            give_up()
 
     def _stream(self, request: Request) -> EventStream:
         if self._closed:
@@ -266,14 +269,19 @@ class Api:
 
         def end(well: bool) -> None:
             leave()
+            self._waits.discard(give_up)
             if late.active():
                 late.cancel()
             if not done.called:
                 done.callback(well)
 
+        def give_up() -> None:
+            end(False)
+
         leave = self._control.on_status(told)
-        late = self._clock.callLater(wait_s, end, False)
-        request.notifyFinish().addErrback(lambda _: end(False))
+        late = self._clock.callLater(wait_s, give_up)
+        self._waits.add(give_up)
+        request.notifyFinish().addErrback(lambda _: give_up())
         return done
 
     def _find(self, name: str) -> WorkerStatus:

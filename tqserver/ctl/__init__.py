@@ -1,1 +1,0 @@
-"""C{tqctl}: the command line that sees and steers a running server."""
