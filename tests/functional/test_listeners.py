@@ -288,8 +288,13 @@ class OrderTests(RunningCase):
             if body:
                 self.assertEqual(response.body, body, path)
         self.assertEqual(running.ask("POST", "/shop/both.txt", b"posted").body, b"posted")
-        etag = running.get("/top.txt").headers["etag"]
-        self.assertEqual(running.ask("GET", "/top.txt", headers=f"If-None-Match: {etag}\r\n").status, 304)
+
+        def known() -> bool:
+            # The tag of a file that was written a moment ago is for that moment only.
+            etag = running.get("/top.txt").headers["etag"]
+            return running.ask("GET", "/top.txt", headers=f"If-None-Match: {etag}\r\n").status == 304
+
+        self.when("the file has a lasting tag", known, running)
         part = running.ask("GET", "/top.txt", headers="Range: bytes=4-9\r\n")
         self.assertEqual((part.status, part.body), (206, b"server"))
 
