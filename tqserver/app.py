@@ -216,8 +216,8 @@ class Server(Service):
         logs = Logs(lambda: self.supervisor.project, self._logs, self._on_thread)
         api = self._api = Api(self._reactor, IControl(control), logs, metrics)
         self._listen_on(server.admin_socket, admin_site(api))
-        if server.development:
-            self._listen_on(dashboard_endpoint(server).path, dashboard_site(IControl(control), api))
+        # Opened in production as well, where no route leads to it: the mode may change while the server runs.
+        self._listen_on(dashboard_endpoint(server).path, dashboard_site(IControl(control), api))
         if metrics is not None:
             self._listen_on(metrics_endpoint(server).path, metrics_site(metrics))
 

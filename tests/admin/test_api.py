@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.supervisor.world import World, worker_config
+from tqserver.admin.log_reading import Followed, Wanted
 from tqserver.admin.streams import BEHIND_BYTES_MAX, HEARTBEAT_S
 from tqserver.errors import ConfigFault, Problem
+from tqserver.logs.worker import FOLLOWERS_MAX
 from tqserver.supervisor.discovery import News
 from tqserver.supervisor.interfaces import WorkerTotals
 from tqserver.watch import Kind
@@ -284,6 +289,61 @@ class LogTests(ApiCase):
         self.assertEqual(told[0], "early")
         self.assertTrue(told[1].startswith("late "))
         self.assertNotIn("\x1b", told[1])
+
+    def test_all_together(self) -> None:
+        """All logs followed together are told in the order of their times, no more of the past than was asked for."""
+        self.world.configure(worker_config("a"), worker_config("b"))
+        clock = iter(range(100))
+        self.desk.logs.know(worker_config("a"))
+        self.desk.logs.know(worker_config("b"))
+        for name in ("a", "b"):
+            log = self.desk.logs.get(name)
+            assert log is not None
+            log._now = lambda: float(next(clock))
+        for name, said in (("b", b"1"), ("a", b"2"), ("b", b"3"), ("a", b"4")):
+            self.desk.logs.write(worker_config(name), f"{name}.1.1", "stdout", [said])
+        told = [data["text"].split()[1:4:2] for _, data in events(self.desk.wire("GET", "/logs?follow=true&lines=3"))]
+        self.assertEqual(told, [["a.1.1", "2"], ["b.1.1", "3"], ["a.1.1", "4"]])
+
+    def test_too_many_followers(self) -> None:
+        """Who cannot follow any more is refused as a whole, with a reason, and leaves nothing behind."""
+        self.desk.logs.know(worker_config())
+        log = self.desk.logs.get("api")
+        assert log is not None
+        leaving = [log.follow(list) for _ in range(FOLLOWERS_MAX)]
+        observers = len(globalLogPublisher._observers)
+        status, problem = self.desk.ask("GET", "/logs?follow=true")
+        self.assertEqual((status, problem["status"]), (400, 400))
+        self.assertEqual(len(globalLogPublisher._observers), observers)
+        leaving[0]()
+        self.assertTrue(self.desk.wire("GET", "/logs/worker/api?follow=true").value().startswith(b"HTTP/1.1 200 "))
+
+    def test_read_while_written(self) -> None:
+        """What is written while the file is read is told once, whether or not the file has it already."""
+        for past, early, told in (
+            (["1", "2"], ["2", "3"], ["1", "2", "3"]),
+            (["1", "2"], ["3"], ["1", "2", "3"]),
+            (["1"], [], ["1"]),
+            ([], ["1"], ["1"]),
+            (["1", "1"], ["1", "1"], ["1", "1"]),
+        ):
+            reading: Deferred[list[str]] = Deferred()
+            takes: list[Callable[[list[str]], None]] = []
+            heard: list[str] = []
+
+            def listen(name: str, take: Callable[[list[str]], None], takes: list = takes) -> Callable[[], None]:
+                takes.append(take)
+                return lambda: None
+
+            followed = Followed(Wanted())
+            followed.listen("server", lambda name, wanted, reading=reading: reading, listen)
+            followed.begin(lambda name, line, heard=heard: heard.append(line))
+            takes[0](early)
+            self.assertEqual(heard, [])
+            reading.callback(past)
+            takes[0](["last"])
+            with self.subTest(past=past, early=early):
+                self.assertEqual(heard, [*told, "last"])
 
     def test_refused(self) -> None:
         """Names that are no log, paths among them, and words that make no sense are refused."""

@@ -20,7 +20,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from ..errors import CommandFault
-from ..plane.status import BuildStatus, ServerStatus, WorkerStatus, to_json
+from ..plane.status import ServerStatus, WorkerStatus, to_json
 from .events import load, plain, settled
 from .following import Following
 from .interfaces import IControl, Validation
@@ -34,8 +34,6 @@ WAIT_S_MAX = 600.0
 
 BODY_BYTES_MAX = 64 * 1024
 """Of a request; the longest that makes sense has some twenty."""
-
-COMMANDS = ("build", "restart", "start", "stop", "release")
 
 WELL = frozenset(["healthy", "disabled", "static", "idle", "stopped"])
 """States of workers that are as they should be."""
@@ -133,13 +131,13 @@ class Api:
     @app.route("/workers/<name>/build", methods=["GET"])
     def last_build(self, request: Request, name: str) -> bytes:
         """The latest build of a worker, with its output."""
-        return _json(request, _build(self._find(name).build))
+        return _json(request, plain(self._find(name).build))
 
     @app.route("/builds", methods=["GET"])
     def builds(self, request: Request) -> bytes:
         """The latest builds of all workers."""
         workers = self._control.status().workers
-        return _json(request, {"builds": {worker.name: _build(worker.build) for worker in workers}})
+        return _json(request, {"builds": {worker.name: plain(worker.build) for worker in workers}})
 
     @app.route("/fronts", methods=["GET"])
     def fronts(self, request: Request) -> bytes:
@@ -195,12 +193,14 @@ class Api:
 
     def _follow(self, request: Request, names: list[str]) -> Deferred[None]:
         wanted = self._logs.wanted(_argument(request, "lines"), _argument(request, "since"), _argument(request, "grep"))
-        for name in names:
-            self._logs.check_followed(name)
-        stream = self._stream(request)
-        for name in names:
-            leave = self._logs.follow(name, wanted, lambda log, text: stream.send("record", {"log": log, "text": text}))
-            stream.when_over(leave)
+        followed = self._logs.follow(names, wanted)
+        try:
+            stream = self._stream(request)
+        except Refusal:
+            followed.leave()
+            raise
+        stream.when_over(followed.leave)
+        followed.begin(lambda log, text: stream.send("record", {"log": log, "text": text}))
         return stream.ended
 
     # What can be done.
@@ -330,10 +330,6 @@ def problem(request: Request, status: int, detail: str, remedy: str = "") -> byt
     body = _json(request, told)
     request.setHeader(b"content-type", b"application/problem+json")
     return body
-
-
-def _build(build: BuildStatus) -> dict[str, object]:
-    return plain(build)
 
 
 def _argument(request: Request, name: str) -> str:

@@ -15,11 +15,11 @@ from typing import cast
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
-from zope.interface import implementer
 
 from ..plane.status import ServerStatus, WorkerStatus
 from .api import Api, problem
-from .gate import Asker, refusal
+from .document import Document, quiet_site
+from .gate import MARK, Asker, refusal
 from .interfaces import IControl
 
 POLICY = (
@@ -37,26 +37,31 @@ COMMANDS = (("restart", "Restart"), ("build", "Build"), ("stop", "Stop"), ("star
 
 def dashboard_site(control: IControl, api: Api) -> Site:
     """Make the site."""
-    root = Resource()
-    root.putChild(b"", _Page(control))
-    assets = Resource()
-    for name, kind in _KINDS.items():
-        assets.putChild(name.encode(), _Asset(kind, (_ASSETS / name).read_bytes()))
+    template = Template((_ASSETS / "dashboard.html").read_text("utf-8"))
+
+    def page(request: HTTPRequest) -> bytes:
+        return template.substitute(facts(control.status())).encode("utf-8", "replace")
+
+    root, assets = Resource(), Resource()
+    root.putChild(b"", Document(b"text/html; charset=utf-8", page))
     root.putChild(b"assets", assets)
     root.putChild(b"api", cast(Resource, api.resource()))
-    site = Site(_Gate(root))
-    site.noisy = False
-    site.displayTracebacks = False
-    return site
+    for name, kind in _KINDS.items():
+        assets.putChild(name.encode(), _asset(name, kind))
+    return quiet_site(_Gate(root))
 
 
-@implementer(IResource)
-class _Gate:
+def _asset(name: str, kind: bytes) -> Document:
+    """A file that comes with the server."""
+    content = (_ASSETS / name).read_bytes()
+    return Document(kind, lambda request: content)
+
+
+class _Gate(Resource):
     """Lets nobody through whom the gate refuses."""
 
-    isLeaf = False
-
     def __init__(self, inside: Resource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self._inside = inside
 
     def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
@@ -71,7 +76,7 @@ class _Gate:
             forwarded_for=told("x-forwarded-for"),
             origin=told("origin"),
             site=told("sec-fetch-site"),
-            mark=told("x-tq"),
+            mark=told(MARK),
         )
         request.setHeader(b"content-security-policy", POLICY)
         request.setHeader(b"referrer-policy", b"no-referrer")
@@ -81,14 +86,6 @@ class _Gate:
         if reason:
             return _Refused(reason)
         return cast(IResource, self._inside.getChildWithDefault(name, request))
-
-    def putChild(self, path: bytes, child: IResource) -> None:
-        """Everything is inside already."""
-        raise NotImplementedError
-
-    def render(self, request: Request) -> bytes:
-        """Never asked: the path of a request is never empty."""
-        return problem(request, 404, "there is nothing here")
 
 
 class _Refused(Resource):
@@ -102,38 +99,6 @@ class _Refused(Resource):
 
     def render(self, request: Request) -> bytes:
         return problem(request, 403, self._reason, "on the machine itself: http://localhost:PORT/_tq/")
-
-
-class _Asset(Resource):
-    """A file that comes with the server."""
-
-    isLeaf = True
-
-    def __init__(self, kind: bytes, content: bytes) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._kind = kind
-        self._content = content
-
-    def render_GET(self, request: HTTPRequest) -> bytes:
-        request.setHeader(b"content-type", self._kind)
-        request.setHeader(b"cache-control", b"no-cache")
-        return self._content
-
-
-class _Page(Resource):
-    """The page, with everything as it is now."""
-
-    isLeaf = True
-
-    def __init__(self, control: IControl) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._control = control
-        self._template = Template((_ASSETS / "dashboard.html").read_text("utf-8"))
-
-    def render_GET(self, request: HTTPRequest) -> bytes:
-        request.setHeader(b"content-type", b"text/html; charset=utf-8")
-        request.setHeader(b"cache-control", b"no-store")
-        return self._template.substitute(facts(self._control.status())).encode("utf-8", "replace")
 
 
 def facts(status: ServerStatus) -> dict[str, str]:

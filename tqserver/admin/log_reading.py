@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..config.model import Project
@@ -23,6 +25,10 @@ LINES_USUAL = 100
 
 _AGO = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|d)?", re.ASCII)
 _UNITS_S = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+MOMENT_CHARACTERS = len("2026-11-25T10:00:00.000Z")
+"""Our logs begin each record with its moment."""
 
 
 class LogFault(Exception):
@@ -44,6 +50,74 @@ class Wanted:
     lines: int = LINES_USUAL
     since: str = ""
     containing: str = ""
+
+
+Take = Callable[[Sequence[str]], None]
+Read = Callable[[str, Wanted], "Deferred[list[str]]"]
+Listen = Callable[[str, Take], Callable[[], None]]
+
+
+class Followed:
+    """
+    Some logs that somebody follows: their last lines in the order of their times, and then what comes. What comes
+    before it has begun is kept.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._past: list[Deferred[list[str]]] = []
+        self._early: dict[str, deque[str]] = {}
+        self._leaving: list[Callable[[], None]] = []
+        self._tell: Callable[[str, str], None] | None = None
+
+    def listen(self, name: str, read: Read, listen: Listen) -> None:
+        """
+        Follow one more log.
+
+        @param read: reads its last lines.
+        @param listen: has new lines handed over; gives what ends that.
+        """
+        early = self._early[name] = deque(maxlen=LINES_MAX)
+
+        def take(lines: Sequence[str]) -> None:
+            for line in lines:
+                if self._wanted.containing not in line:
+                    continue
+                if self._tell is None:
+                    early.append(line)
+                else:
+                    self._tell(name, line)
+
+        self._leaving.append(listen(name, take))
+        self._past.append(read(name, self._wanted).addErrback(_unread) if self._wanted.lines else succeed([]))
+
+    def begin(self, tell: Callable[[str, str], None]) -> None:
+        """
+        Hand over the last lines as soon as they are read, and then what comes.
+
+        @param tell: called with a log's name and a line.
+        """
+
+        def told(past: list[list[str]]) -> None:
+            dated = []
+            for name, lines in zip(self._early, past, strict=True):
+                moment = ""
+                for line in _joined(lines, list(self._early[name])):
+                    # Lines without a date, such as those of a traceback, belong to the one before.
+                    moment = line[:MOMENT_CHARACTERS] if line[:4].isdigit() else moment
+                    dated.append((moment, name, line))
+            self._early.clear()
+            self._tell = tell
+            dated.sort(key=lambda entry: entry[0])
+            for _, name, line in dated[max(0, len(dated) - self._wanted.lines) :]:
+                tell(name, line)
+
+        gatherResults(self._past).addCallback(told)
+
+    def leave(self) -> None:
+        """Follow no more."""
+        while self._leaving:
+            self._leaving.pop()()
 
 
 class Logs:
@@ -103,61 +177,32 @@ class Logs:
         if path is None:
             if name.startswith("worker/"):
                 return self._kept(name.removeprefix("worker/"), wanted)
-            raise LogFault(f"there is no file of the log {name!r}", unknown=True)
+            return fail(LogFault(f"there is no file of the log {name!r}", unknown=True))
 
-        def failed(failure: object) -> list[str]:
-            error = failure.trap(OSError)  # type: ignore[attr-defined]
-            raise LogFault(f"the log {name!r} cannot be read: {failure.value.strerror or error}")  # type: ignore[attr-defined]
+        def failed(failure: Failure) -> list[str]:
+            failure.trap(OSError)
+            raise LogFault(f"the log {name!r} cannot be read: {failure.getErrorMessage()}")
 
         return self._on_thread(last_lines, path, wanted.lines, wanted.since, wanted.containing).addErrback(failed)
 
-    def check_followed(self, name: str) -> None:
+    def follow(self, names: Sequence[str], wanted: Wanted) -> Followed:
         """
-        See whether a log can be followed.
+        Listen to some logs from now on, together.
 
-        @raise LogFault: it cannot be.
+        @raise LogFault: one of them cannot be followed; none is, then.
         """
-        if name == "access":
+        if "access" in names:
             raise LogFault("the fronts write the access log; follow its file: tail -F")
+        followed = Followed(wanted)
+        try:
+            for name in names:
+                followed.listen(name, self.read, self._listen)
+        except LogFault:
+            followed.leave()
+            raise
+        return followed
 
-    def follow(self, name: str, wanted: Wanted, tell: Callable[[str, str], None]) -> Callable[[], None]:
-        """
-        Hand over the last lines of a log, and then what comes.
-
-        @param tell: called with the log's name and a line.
-        @return: ends it.
-        """
-        early: list[str] | None = []
-        left: list[Callable[[], None]] = []
-
-        def take(lines: Sequence[str]) -> None:
-            for line in lines:
-                if wanted.containing in line:
-                    if early is not None:
-                        early.append(line)
-                    else:
-                        tell(name, line)
-
-        def begin(past: list[str]) -> None:
-            nonlocal early
-            waiting, early = early or [], None
-            # What came while the file was read may be in it already.
-            for line in past + [line for line in waiting if line not in past]:
-                tell(name, line)
-
-        left.append(self._listen(name, take))
-        if wanted.lines:
-            self.read(name, wanted).addErrback(lambda _: []).addCallback(begin)
-        else:
-            begin([])
-
-        def leave() -> None:
-            while left:
-                left.pop()()
-
-        return leave
-
-    def _listen(self, name: str, take: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+    def _listen(self, name: str, take: Take) -> Callable[[], None]:
         if name == "server":
             observer = _Follower(take)
             globalLogPublisher.addObserver(observer)
@@ -177,10 +222,12 @@ class Logs:
     def _kept(self, worker: str, wanted: Wanted) -> Deferred[list[str]]:
         """What is remembered of a worker that has no file."""
         log = self._workers.get(worker)
-        kept = [line for line in (log.tail() if log is not None else ()) if wanted.containing in line]
-        done: Deferred[list[str]] = Deferred()
-        done.callback([line for line in kept if line[:24] >= wanted.since][-wanted.lines or len(kept) :])
-        return done
+        kept = [
+            line
+            for line in (log.tail() if log is not None else ())
+            if wanted.containing in line and line[: len(wanted.since)] >= wanted.since
+        ]
+        return succeed(kept[max(0, len(kept) - wanted.lines) :])
 
     def _today(self, name: str, template: str) -> str:
         """The path of a log file as it is named now."""
@@ -200,11 +247,25 @@ class Logs:
         return timestamp(moment.timestamp())
 
 
+def _unread(failure: Failure) -> list[str]:
+    """A log that cannot be read has no past; what comes is told all the same."""
+    failure.trap(LogFault)
+    return []
+
+
+def _joined(past: list[str], early: list[str]) -> list[str]:
+    """The last lines of a file and those that came since one listens, of which the first may be in the file already."""
+    for common in range(min(len(past), len(early)), 0, -1):
+        if past[-common:] == early[:common]:
+            return past + early[common:]
+    return past + early
+
+
 @implementer(ILogObserver)
 class _Follower:
     """Hears what the server says."""
 
-    def __init__(self, take: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, take: Take) -> None:
         self._take = take
 
     def __call__(self, event: LogEvent) -> None:

@@ -10,48 +10,23 @@ import stat
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
-from twisted.web.http import Request as HTTPRequest
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from .api import Api
+from .document import Document, quiet_site
 from .metrics import CONTENT_TYPE
 
 SOCKET_MODE = 0o600
 
 
-class _Document(Resource):
-    """Something that is computed for each request."""
-
-    isLeaf = True
-
-    def __init__(self, content_type: bytes, render: Callable[[HTTPRequest], bytes]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._content_type = content_type
-        self._render = render
-
-    def render_GET(self, request: Request) -> bytes:
-        """The document."""
-        request.setHeader(b"content-type", self._content_type)
-        request.setHeader(b"cache-control", b"no-store")
-        return self._render(request)
-
-
 def admin_site(api: Api) -> Site:
     """The site of the admin socket."""
-    return _quiet(api.resource())
+    return quiet_site(api.resource())
 
 
 def metrics_site(metrics: Callable[[], bytes]) -> Site:
     """A site that has the metrics and nothing else, whatever it is asked for."""
-    return _quiet(_Document(CONTENT_TYPE, lambda request: metrics()))
-
-
-def _quiet(root: IResource) -> Site:
-    site = Site(root)
-    site.noisy = False
-    site.displayTracebacks = False
-    return site
+    return quiet_site(Document(CONTENT_TYPE, lambda request: metrics()))
 
 
 def listen_admin(reactor: IReactorUNIX, path: str, site: Site) -> IListeningPort:

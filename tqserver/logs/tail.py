@@ -24,7 +24,7 @@ def last_lines(path: str, count: int, since: str = "", containing: str = "") -> 
     """
     found: list[str] = []
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return found
     try:
